@@ -1,0 +1,278 @@
+"""What one stage hands to the next: paths and facts, never a live object.
+
+Every artifact lives on disk. A class here is small, frozen and turns into JSON and back, so that
+`finetune` can run in other processes and a finished run can be opened again next week. The heavy
+object behind it (a model, a table) comes from its `load` method, which imports what it needs only
+then: importing this module costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "AdaptedModel",
+    "BaseModel",
+    "Examples",
+    "ExportedModel",
+    "Module",
+    "Placement",
+    "TrainedModel",
+    "View",
+    "WeightFile",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightFile:
+    """One file of weights, where it lies; the weights of a base model are never copied."""
+
+    path: Path
+    sha256: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseModel:
+    """A pretrained model as it was before we touched it."""
+
+    folder: Path
+    """Config and tokenizer, saved by us."""
+    weights: tuple[WeightFile, ...]
+    """All in one folder, in the transformers layout."""
+    source: str
+    """Where it came from, exactly: `google-bert/bert-base-uncased@<commit>`, a package, a path."""
+    task: str
+    """Key of `pipeline.tasks`."""
+    auto_class: str
+    """The transformers class that loads it, such as `AutoModelForSequenceClassification`."""
+    allow_pickle: bool = False
+    """Whether the user asked for weights that are not safetensors."""
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer the model was pretrained with."""
+        from transformers import AutoTokenizer
+
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+        return tokenizer
+
+    def load(self, labels: tuple[str, ...]) -> PreTrainedModel:
+        """Return the model in eval mode, float32, on the CPU, with a head of `len(labels)` outputs.
+
+        The head is new and random (from torch's global generator) unless the weights hold one of
+        the same size.
+
+        Raises:
+            StageError: Weights outside the head are missing or have another shape; the message
+                counts them and names the first.
+        """
+        import transformers
+
+        config = transformers.AutoConfig.from_pretrained(self.folder)
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: number for number, label in enumerate(labels)}
+        auto_class = getattr(transformers, self.auto_class)
+        model, report = auto_class.from_pretrained(
+            self.weights[0].path.parent,
+            config=config,
+            dtype="float32",
+            use_safetensors=not self.allow_pickle,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            local_files_only=True,
+        )
+        body = f"{model.base_model_prefix}."
+        unfit = sorted(
+            name
+            for name in {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+            if name.startswith(body)
+        )
+        if unfit:
+            known = sum(name.startswith(body) for name in model.state_dict())
+            raise StageError(
+                f"model: {self.weights[0].path} does not fit {type(model).__name__}: {len(unfit)} "
+                f"of its {known} weights are missing or have another shape, first: {unfit[0]}. "
+                "Only a new head may start from random values; choose weights of this architecture"
+            )
+        loaded: PreTrainedModel = model.eval()
+        return loaded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """Tokenised examples in Arrow tables, one folder a split: train, validation, test."""
+
+    folder: Path
+    task: str
+    """Key of `pipeline.tasks`."""
+    labels: tuple[str, ...]
+    """Label names; the integer in a table's column `labels` is an index into them."""
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    longest: int
+    """Tokens of the longest example after truncation."""
+    mean_length: float
+    """Mean tokens of a training example."""
+
+    def load(self, split: str) -> Dataset:
+        """Return one split, memory-mapped. Columns: the tokenizer's, `labels`, `length`."""
+        from datasets import load_from_disk
+
+        table: Dataset = load_from_disk(str(self.folder / split))
+        return table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Module:
+    """One module of the base model and what the adapter did to it."""
+
+    name: str
+    """Dotted path in the base model: `bert.encoder.layer.3.attention.self.query`."""
+    type: str
+    """Class name: `Linear`."""
+    role: str
+    """`adapted`, `trained` (in full: modules_to_save, biases) or `frozen`."""
+    why: str
+    """What decided the role: `target_modules: query`, `modules_to_save: classifier`, ..."""
+    kind: str | None = None
+    """PEFT's type of the adapter, such as `LORA`; None without one."""
+    r: int | None = None
+    lora_alpha: float | None = None
+    scaling: float | None = None
+    """Factor on the update: lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA."""
+    frozen: int = 0
+    """Parameters of this module itself, its children not counted, that do not train."""
+    trainable: int = 0
+    """Parameters of this module itself, adapter included, that train."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where the adapters sit in a model and what they cost."""
+
+    kind: str
+    """PEFT's type of the adapter: `LORA`."""
+    modules: tuple[Module, ...]
+    """Every module that has parameters of its own or could carry an adapter, in model order."""
+    frozen: int
+    """Parameters in all that do not train."""
+    trainable: int
+    """Parameters in all that train: adapters and trained modules."""
+
+    @property
+    def adapted(self) -> tuple[Module, ...]:
+        """The modules that carry an adapter."""
+        return tuple(module for module in self.modules if module.role == "adapted")
+
+    def save(self, file: Path) -> None:
+        """Write as JSON."""
+        file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(file: Path) -> Placement:
+        """Read what `save` wrote."""
+        told = json.loads(file.read_text(encoding="utf-8"))
+        modules = tuple(Module(**module) for module in told.pop("modules"))
+        return Placement(**told, modules=modules)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptedModel:
+    """A base model with an adapter in it, before training."""
+
+    base: BaseModel
+    labels: tuple[str, ...]
+    folder: Path
+    """The adapter in PEFT's own format with its initial weights, and `placement.json`."""
+    trainable: int
+    total: int
+    """Parameters in all, trainable and frozen."""
+
+    @property
+    def placement(self) -> Placement:
+        """Which modules carry the adapter."""
+        return Placement.read(self.folder / "placement.json")
+
+    def load(self, *, trainable: bool = False) -> PeftModel:
+        """Return base and adapter together, on the CPU; in train mode when `trainable`."""
+        return _with_adapter(self.base, self.labels, self.folder, trainable=trainable)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedModel:
+    """The adapted model after training: the weights of the best evaluation."""
+
+    adapted: AdaptedModel
+    folder: Path
+    """The adapter in PEFT's own format, its head included."""
+    steps: int
+    """Optimizer steps taken."""
+    best_step: int
+    """Step after which the kept weights were evaluated."""
+    metric: str
+    """Name of the metric that chose them, such as `macro_f1`."""
+    best_metric: float
+    """Its value on the validation split."""
+    train_loss: float
+    """Mean training loss of the last epoch, nats."""
+
+    def load(self) -> PeftModel:
+        """Return base and trained adapter together, in eval mode, on the CPU."""
+        base, labels = self.adapted.base, self.adapted.labels
+        return _with_adapter(base, labels, self.folder, trainable=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportedModel:
+    """Everything that leaves the pipeline, each file proven to compute what was trained."""
+
+    view: Path
+    """The folded ONNX graph for people: adapters and blocks are one node each. Its weights lie
+    beside it in the file of `adapted`."""
+    adapted: Path
+    """ONNX with the adapter as a branch of its own, flat, for tools."""
+    merged: Path
+    """ONNX with the adapter added into the base weights."""
+    merged_model: Path
+    """The merged model as a transformers folder."""
+    adapter: Path
+    """The adapter as a PEFT folder."""
+    parity: Path
+    """`parity.json`: the differences found and the task metrics of each format."""
+    largest_difference: float
+    """The largest of those differences, in units of the largest logit."""
+    test_accuracy: float
+    """Accuracy of the trained model on the test split, 0 to 1."""
+    test_macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """A static folder that any web server can serve: Netron and the graph, `index.html` first."""
+
+    folder: Path
+    open: str
+    """`auto`, `always` or `never`: whether to show it to the user when the run is over."""
+
+
+def _with_adapter(
+    base: BaseModel, labels: tuple[str, ...], adapter: Path, *, trainable: bool
+) -> PeftModel:
+    from peft import PeftModel
+
+    loaded: PeftModel = PeftModel.from_pretrained(
+        base.load(labels), adapter, is_trainable=trainable, local_files_only=True
+    )
+    return loaded.train(trainable)

@@ -1,0 +1,56 @@
+"""Every error a user can cause, and the exit code each one ends in.
+
+* PipelineError
+  + ConfigError       exit 2   the YAML or the command line is wrong; nothing has run yet
+  + StageError        exit 2   a stage cannot work on this input; the message names the setting
+  + MachineError      exit 3   this machine lacks something: a package, a GPU, a process, a network
+  + CheckError        exit 4   training or export ended, but its result did not pass its checks
+
+Anything else that escapes is a bug of ours: exit 1 and a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CheckError",
+    "ConfigError",
+    "MachineError",
+    "PipelineError",
+    "StageError",
+    "nearest",
+]
+
+
+class PipelineError(Exception):
+    """Base of every error this package raises on purpose. One sentence, no traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(PipelineError):
+    """The composed config does not describe a run; raised before any stage starts."""
+
+
+class StageError(PipelineError):
+    """A stage met an input it cannot handle."""
+
+
+class MachineError(PipelineError):
+    """The machine cannot do what was asked: no GPU, no network, a missing package or process."""
+
+    exit_code = 3
+
+
+class CheckError(PipelineError):
+    """A stage finished its work, and the work is wrong: loss not finite, exports that differ."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known name, or nothing when none is near."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
