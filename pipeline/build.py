@@ -1,0 +1,139 @@
+"""Turn the composed config into a checked `Plan`: every mistake at once, before torch is imported."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import ConfigError, PipelineError, nearest
+from pipeline.recipes import recipe_names
+from pipeline.stage import Plan
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["build_plan", "build_stage"]
+
+_ABOUT_THE_RUN = {"name", "seed"}
+_UNSET = "???"  # how YAML and Hydra write a value that the user must give
+_STAGES = tuple(field.name for field in fields(Plan))
+
+
+def build_plan(config: Mapping[str, Any]) -> Plan:
+    """Build every stage before the first one runs, so a typing mistake costs a second.
+
+    Raises:
+        ConfigError: Lists every problem found, each with the key it belongs to.
+    """
+    problems = _about_the_run(config)
+    stages: dict[str, Any] = {}
+    for name in _STAGES:
+        if not isinstance(config.get(name), Mapping):
+            problems.append(f"{name}: missing; choose one with {name}=<option> (see --help)")
+            continue
+        try:
+            stages[name] = build_stage(name, config[name])
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return Plan(**stages)
+
+
+def build_stage(name: str, node: Mapping[str, Any]) -> object:
+    """Build the dataclass that `node["_target_"]` names from the other keys of `node`.
+
+    Raises:
+        ConfigError: Lists every key that is unknown, missing or has an impossible value.
+    """
+    values = dict(node)
+    cls = _stage_class(name, values.pop("_target_", None))
+    known = {field.name for field in fields(cls)}
+    problems = [
+        f"{name}.{key}: unknown key{nearest(str(key), known)} "
+        f"Known keys: {', '.join(sorted(known)) or 'none'}"
+        for key in values
+        if key not in known
+    ]
+    unset = [key for key, value in values.items() if value == _UNSET and key in known]
+    problems += [f"{name}.{key}: not set; give it with {name}.{key}=<value>" for key in unset]
+    try:
+        built: object = TypeAdapter(cls).validate_python(
+            {key: value for key, value in values.items() if key in known}
+        )
+    except ValidationError as error:
+        problems += [
+            _in_words(name, item) for item in error.errors() if not {*item["loc"]} & {*unset}
+        ]
+    except PipelineError as error:
+        problems.append(str(error))
+    else:
+        if not problems:
+            return built
+    raise ConfigError("\n".join(problems))
+
+
+def _about_the_run(config: Mapping[str, Any]) -> list[str]:
+    known = {*_STAGES, *_ABOUT_THE_RUN}
+    problems = []
+    for key in config:
+        if key == "recipe":
+            problems.append(
+                "recipe: read as a plain value, not as a recipe. Either its folder is not on the "
+                "search path (try --info searchpath), or the first line of the recipe is not "
+                "'# @package _global_'."
+            )
+        elif key not in known:
+            problems.append(
+                f"{key}: unknown key{nearest(str(key), known)} "
+                f"Known keys: {', '.join(sorted(known))}"
+            )
+    if config.get("name") in (None, "", _UNSET):
+        problems.append(
+            "no recipe given; try `python -m pipeline +recipe=lora_bert` "
+            f"(available: {', '.join(recipe_names())}), or name a run of your own with name=<name>"
+        )
+    elif not str(config["name"]).replace("-", "_").isidentifier():
+        problems.append(
+            f"name: must be letters, digits, '_' and '-', since it names a folder, "
+            f"got {config['name']!r}"
+        )
+    seed = config.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        problems.append(f"seed: must be a whole number from 0 to 4294967295, got {seed!r}")
+    return problems
+
+
+def _stage_class(name: str, target: object) -> Any:
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError(f"{name}._target_: must be the path of a class, got {target!r}")
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"{name}._target_: cannot import {module_name!r}: {error}") from error
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        names = [each for each in vars(module) if is_dataclass(vars(module)[each])]
+        raise ConfigError(
+            f"{name}._target_: {module_name!r} has no {class_name!r}{nearest(class_name, names)}"
+        )
+    method = "place" if name == "launch" else "run"
+    if not (isinstance(cls, type) and is_dataclass(cls) and hasattr(cls, method)):
+        raise ConfigError(
+            f"{name}._target_: {target} is not a stage: a dataclass with a method {method!r}"
+        )
+    return cls
+
+
+def _in_words(name: str, item: ErrorDetails) -> str:
+    where = ".".join([name, *(str(part) for part in item["loc"] if isinstance(part, str))])
+    if item["type"] == "value_error":  # raised by the stage's own __post_init__
+        return f"{where}.{item['ctx']['error']}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {item['msg'].removeprefix('Input ')}, got {item['input']!r}"

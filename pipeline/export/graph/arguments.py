@@ -1,0 +1,77 @@
+"""The names that a module's forward gives to its tensors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.tensor_adapters import TorchTensor
+from torch import Tensor, nn
+
+__all__ = ["Arguments", "observe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the modules of a model were called with in one example."""
+
+    lengths: Mapping[str, int]
+    """Length of each named axis in the example."""
+    tensors: Mapping[str, tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]]
+    """By module path: name, type and shape of each tensor in its first call."""
+
+    def name(self, path: str, value: ir.Value) -> str | None:
+        """Name a value that enters a module, where type and shape leave no doubt."""
+        if value.shape is None:
+            return None
+        shape = tuple(
+            length if isinstance(length, int) else self.lengths.get(str(length.value), -1)
+            for length in value.shape
+        )
+        fits = [
+            name
+            for name, dtype, seen in self.tensors.get(path, ())
+            if dtype == value.dtype and seen == shape
+        ]
+        return fits[0] if len(fits) == 1 else None
+
+
+def observe(
+    model: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]
+) -> Arguments:
+    """Run the model once and note what each of its modules is called with."""
+    tensors: dict[str, tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]] = {}
+
+    def note(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        bound |= bound.pop("kwargs", {})
+        tensors.setdefault(
+            path,
+            tuple(
+                (name, TorchTensor(value).dtype, tuple(value.shape))
+                for name, value in bound.items()
+                if isinstance(value, Tensor)
+            ),
+        )
+
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda module, args, kwargs, path=path: note(path, module, args, kwargs),
+            with_kwargs=True,
+        )
+        for path, module in model.named_modules()
+    ]
+    try:
+        model(**inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    lengths = {
+        symbol: inputs[name].shape[axis]
+        for name, named in axes.items()
+        for axis, symbol in named.items()
+    }
+    return Arguments(lengths, tensors)

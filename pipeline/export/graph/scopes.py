@@ -1,0 +1,117 @@
+"""Where each node of a traced graph came from: the torch modules around it and the call it is.
+
+The exporter writes this into metadata that would end up in the file, together with stack traces.
+We keep what folding needs in `meta`, which onnx_ir copies along and never saves.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+__all__ = ["Scope", "call_of", "infer", "is_parameter", "move_into", "record", "scopes_of"]
+
+_SCOPES = "graft.scopes"
+_CALL = "graft.call"
+_PARAMETER = "graft.parameter"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One module that was running when a node was traced."""
+
+    path: str
+    """Dotted torch path; empty for the traced model itself."""
+    type: str
+    """Class with its module: `peft.tuners.lora.layer.Linear`."""
+
+    @property
+    def class_name(self) -> str:
+        """The class alone: `Linear`."""
+        return self.type.rsplit(".", 1)[-1]
+
+    def holds(self, path: str) -> bool:
+        """Tell whether `path` names this module or one below it."""
+        return not self.path or path == self.path or path.startswith(f"{self.path}.")
+
+
+def scopes_of(node: ir.Node) -> tuple[Scope, ...]:
+    """Return the modules around a node, the traced model first."""
+    scopes: tuple[Scope, ...] = node.meta.get(_SCOPES, ())
+    return scopes
+
+
+def call_of(node: ir.Node) -> tuple[str, str] | None:
+    """Return name and target of the torch call a node is a part of, such as `aten.linear.default`."""
+    call: tuple[str, str] | None = node.meta.get(_CALL)
+    return call
+
+
+def is_parameter(value: ir.Value) -> bool:
+    """Tell a parameter or buffer of the model from a constant that the exporter made."""
+    return bool(value.meta.get(_PARAMETER, False))
+
+
+def move_into(node: ir.Node, scopes: tuple[Scope, ...]) -> None:
+    """Say that a node we made stands where these modules were running."""
+    node.meta[_SCOPES] = scopes
+
+
+def record(model: ir.Model, *, inside: str, parameters: Collection[str]) -> None:
+    """Move the origin of every node out of the metadata, and drop the rest of the metadata.
+
+    Args:
+        model: Fresh from the exporter; edited.
+        inside: Attribute of the exported wrapper that holds the model proper. Its name is dropped
+            from every path.
+        parameters: Names, after that, of all parameters and buffers.
+    """
+    for value in list(model.graph.initializers.values()):
+        name = (value.name or "").removeprefix(f"{inside}.")
+        if name in parameters:
+            value.meta[_PARAMETER] = True
+            value.name = name
+    for node in model.graph:
+        told = node.metadata_props
+        if "pkg.torch.onnx.name_scopes" in told:
+            *paths, call = ast.literal_eval(told["pkg.torch.onnx.name_scopes"])
+            *types, target = ast.literal_eval(told["pkg.torch.onnx.class_hierarchy"])
+            node.meta[_SCOPES] = tuple(
+                Scope(path.removeprefix(inside).removeprefix("."), type_)
+                for path, type_ in zip(paths, types, strict=True)
+                if path == inside or path.startswith(f"{inside}.")
+            )
+            node.meta[_CALL] = (call, target)
+    _clear(model)
+
+
+def infer(graph: ir.Graph) -> None:
+    """Give nodes that a clean-up made the modules that all their readers share."""
+    for node in reversed(graph):
+        if _SCOPES not in node.meta:
+            readers = [use.node for output in node.outputs for use in output.uses()]
+            node.meta[_SCOPES] = _shared(scopes_of(reader) for reader in readers)
+
+
+def _shared(stacks: Iterable[tuple[Scope, ...]]) -> tuple[Scope, ...]:
+    common: list[Scope] = []
+    for level in zip(*stacks, strict=False):
+        if len(set(level)) > 1:
+            break
+        common.append(level[0])
+    return tuple(common)
+
+
+def _clear(model: ir.Model) -> None:
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()

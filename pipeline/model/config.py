@@ -1,0 +1,90 @@
+"""A model built from a config, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import BaseModel
+from pipeline.errors import StageError, nearest
+from pipeline.model.folder import from_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["RandomWeights"]
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_BYTES = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomWeights:
+    """An architecture without a past: for tests, and to look at a shape.
+
+    Its tokenizer reads text byte by byte, so nothing need be downloaded for it.
+    """
+
+    model_type: str
+    """As transformers names it: `bert`."""
+    config: Mapping[str, Any]
+    """Fields of that type's config: `hidden_size`, `num_hidden_layers`, ..."""
+    task: str
+    seed: int
+
+    def run(self, given: None, folder: Path) -> BaseModel:
+        import torch
+        import transformers
+
+        from pipeline.tasks import task_named
+
+        known = transformers.CONFIG_MAPPING
+        if self.model_type not in known:
+            raise StageError(
+                f"model.model_type: transformers {transformers.__version__} has no "
+                f"{self.model_type!r}{nearest(self.model_type, known)}"
+            )
+        tokenizer = _bytes_tokenizer()
+        fields = {"vocab_size": len(tokenizer), "pad_token_id": 0, **self.config}
+        try:
+            config = transformers.AutoConfig.for_model(self.model_type, **fields)
+            torch.manual_seed(self.seed)
+            auto_class = getattr(transformers, task_named(self.task).auto_class)
+            model = auto_class.from_config(config).base_model
+        except (TypeError, ValueError) as error:
+            raise StageError(f"model.config: {error}") from error
+        tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return from_folder(
+            folder,
+            folder,
+            told=f"random weights, seed {self.seed}",
+            task=self.task,
+            dropout=None,
+            allow_pickle=False,
+        )
+
+
+def _bytes_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer whose words are the 256 bytes, framed by [CLS] and [SEP]."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    assert len(letters) == _BYTES
+    words = {word: number for number, word in enumerate([*_SPECIAL, *letters])}
+    inner = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="[UNK]"))  # noqa: S106
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])],
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, **dict(zip(names, _SPECIAL, strict=True))
+    )

@@ -1,0 +1,139 @@
+"""What all sources share: a folder in the transformers layout becomes a `BaseModel`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+from pipeline.artifacts import BaseModel, WeightFile
+from pipeline.errors import StageError
+from pipeline.tasks import task_named
+
+__all__ = ["from_folder"]
+
+log = logging.getLogger(__name__)
+
+_LFS = b"version https://git-lfs"
+
+
+def from_folder(
+    source: Path,
+    folder: Path,
+    *,
+    told: str,
+    task: str,
+    dropout: float | None,
+    allow_pickle: bool,
+) -> BaseModel:
+    """Check `source`, hash its weights, and save its config and tokenizer into `folder`.
+
+    Args:
+        source: Folder with `config.json`, a tokenizer and weights.
+        folder: The stage's own folder.
+        told: Where the model comes from, for the record.
+        task: Key of `pipeline.tasks`.
+        dropout: Probability for every dropout the config has; None keeps the config's.
+        allow_pickle: Accept `pytorch_model.bin` when there is no safetensors file.
+
+    Raises:
+        StageError: Something is missing, damaged, or would need code of the model's author.
+    """
+    _check_config(source)
+    weights = _weights(source, allow_pickle=allow_pickle)
+
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=True)
+    except ValueError as error:
+        raise StageError(f"model: {source / 'config.json'}: {_first_line(error)}") from error
+    if dropout is not None:
+        for name in vars(config):
+            if name.endswith(("dropout", "dropout_prob", "_pdrop")):
+                setattr(config, name, dropout)
+    config.save_pretrained(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise StageError(f"model: no tokenizer in {source}: {_first_line(error)}") from error
+    tokenizer.save_pretrained(folder)
+    log.info("    %s %s, %.1f MB of weights", config.model_type, told, _megabytes(weights))
+    return BaseModel(
+        folder=folder,
+        weights=weights,
+        source=told,
+        task=task,
+        auto_class=task_named(task).auto_class,
+        allow_pickle=allow_pickle,
+    )
+
+
+def _check_config(source: Path) -> None:
+    if not source.exists():
+        raise StageError(f"model.path: no such folder: {source}")
+    if not source.is_dir():
+        raise StageError(f"model.path: {source} is a file; expected a folder with config.json")
+    file = source / "config.json"
+    if not file.is_file():
+        raise StageError(f"model.path: {source} has no config.json")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StageError(f"model: {file} is not valid JSON: {error}") from error
+    if "auto_map" in config:
+        raise StageError(
+            f"model: {file} asks to run Python code that comes with the model (auto_map); "
+            "that is never done here. Choose a model that transformers itself knows"
+        )
+    attention = str(config.get("_attn_implementation", ""))
+    if "/" in attention:
+        raise StageError(f"model: {file} asks for the attention kernel {attention!r} from the hub")
+
+
+def _weights(source: Path, *, allow_pickle: bool) -> tuple[WeightFile, ...]:
+    files = sorted(source.glob("*.safetensors"))
+    pickles = sorted(source.glob("pytorch_model*.bin"))
+    if not files and pickles and not allow_pickle:
+        raise StageError(
+            f"model: {source} has only {pickles[0].name}, a pickle; convert it to safetensors, or "
+            "set model.allow_pickle=true if you trust its author"
+        )
+    files = files or (pickles if allow_pickle else [])
+    if not files:
+        raise StageError(f"model: {source} has no *.safetensors")
+    return tuple(_weight_file(file) for file in files)
+
+
+def _weight_file(path: Path) -> WeightFile:
+    with path.open("rb") as stream:
+        start = stream.read(len(_LFS))
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    size = path.stat().st_size
+    if start == _LFS:
+        raise StageError(f"model: {path} is a git-lfs pointer ({size} bytes); run `git lfs pull`")
+    if path.suffix == ".safetensors":
+        _check_safetensors(path)
+    return WeightFile(path=path, sha256=digest, size=size)
+
+
+def _check_safetensors(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise StageError(f"model: {path} is damaged ({error}); get it again") from error
+
+
+def _megabytes(weights: tuple[WeightFile, ...]) -> float:
+    return sum(weight.size for weight in weights) / 1e6
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,238 @@
+"""The run folder: one numbered sub-folder a stage, and a manifest that is true at every moment.
+
+A stage works in a hidden draft folder. Only when it has returned is the draft renamed to
+`3_adapter`, so a folder with a number is a finished stage, always. `manifest.json` is replaced
+atomically after every step: a crash leaves "running" or "failed" and never a lie.
+
+A stage is always run at present. Reuse has its place in `Record.run`, before the draft is made:
+the entry in the manifest already says what was run and from which settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.stage import Stage
+
+__all__ = ["FORMAT", "Record"]
+
+log = logging.getLogger(__name__)
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+FORMAT = 1
+"""Version of the layout of `manifest.json`."""
+
+_STAGES = 6
+_LIBRARIES = (
+    "graft-pipeline", "torch", "transformers", "peft", "accelerate", "datasets", "onnx",
+    "onnxruntime", "onnxscript", "netron", "hydra-core",
+)  # fmt: skip
+
+
+class Record:
+    """Runs stages inside `folder` and keeps `folder/manifest.json` up to date."""
+
+    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Start a run: write the first manifest and point `latest`, beside it, at the folder."""
+        self.folder = folder
+        self._manifest: dict[str, Any] = {
+            "format": FORMAT,
+            **about,
+            "status": "running",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "git_commit": _git_commit(),
+            "stages": [],
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        self._write()
+        _point(folder.parent / "latest", folder)
+
+    def run(self, name: str, stage: Stage[Given, Made], given: Given) -> Made:
+        """Run one stage in a folder of its own, publish the folder and record how it went."""
+        number = len(self._manifest["stages"]) + 1
+        final = self.folder / f"{number}_{name}"
+        entry: dict[str, Any] = {
+            "stage": name,
+            "by": f"{type(stage).__module__}.{type(stage).__qualname__}",
+            "settings": _settings(stage),
+            "status": "running",
+        }
+        self._manifest["stages"].append(entry)
+        self._write()
+        log.info("%d/%d %s", number, _STAGES, name)
+        started = time.monotonic()
+        with _draft(final) as draft:
+            made = stage.run(given, draft)
+            entry["files"] = _digests(draft)
+        made = _moved(made, draft, final)
+        entry |= {
+            "status": "done",
+            "seconds": round(time.monotonic() - started, 3),
+            "facts": _facts(made, self.folder),
+        }
+        self._write()
+        log.info("    done in %.1f s", entry["seconds"])
+        return made
+
+    def finish(self) -> None:
+        """Mark the run as complete."""
+        self._close("done")
+
+    def fail(self, error: BaseException) -> None:
+        """Mark the run, and the stage that was running, as failed with this error."""
+        for entry in self._manifest["stages"]:
+            if entry["status"] == "running":
+                entry["status"] = "failed"
+        # A user's mistake is a sentence; anything else is named by its type as well.
+        said = str(error) if isinstance(error, PipelineError) else f"{error!r}"
+        self._manifest["error"] = {"type": type(error).__name__, "message": said}
+        self._close("failed")
+
+    def _close(self, status: str) -> None:
+        self._manifest["status"] = status
+        self._manifest["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self._write()
+
+    def _write(self) -> None:
+        target = self.folder / "manifest.json"
+        draft = target.with_name(".manifest.json.draft")
+        draft.write_text(json.dumps(self._manifest, indent=2) + "\n", encoding="utf-8")
+        draft.replace(target)  # a reader never sees half a file
+
+
+@contextmanager
+def _draft(final: Path) -> Iterator[Path]:
+    """Give an empty folder beside `final`; rename it to `final` at the end, or remove it."""
+    draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
+    draft.mkdir()
+    try:
+        yield draft
+        for file in draft.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                file.chmod(0o666 & ~_umask())  # safetensors writes 0600: colleagues could not read
+        draft.rename(final)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _moved(made: Made, draft: Path, final: Path) -> Made:
+    """Return the artifact with every path under `draft` turned into one under `final`."""
+    moved: Made = _replace_paths(made, draft, final)
+    return moved
+
+
+def _replace_paths(value: Any, draft: Path, final: Path) -> Any:
+    if isinstance(value, Path):
+        return final / value.relative_to(draft) if value.is_relative_to(draft) else value
+    if isinstance(value, tuple):
+        return tuple(_replace_paths(item, draft, final) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changes = {f.name: _replace_paths(getattr(value, f.name), draft, final) for f in fields(value)}
+        return replace(value, **changes)
+    return value
+
+
+def _settings(stage: object) -> dict[str, Any]:
+    """Return the fields of a stage, as JSON can hold them."""
+    if not is_dataclass(stage):
+        return {}
+    told: dict[str, Any] = json.loads(
+        json.dumps({f.name: getattr(stage, f.name) for f in fields(stage)}, default=_as_json)
+    )
+    return told
+
+
+def _as_json(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "by": f"{type(value).__module__}.{type(value).__qualname__}",
+            **{f.name: getattr(value, f.name) for f in fields(value)},
+        }
+    return str(value)
+
+
+def _facts(made: Any, root: Path) -> dict[str, Any]:
+    """Return the small facts of an artifact: numbers, text, and paths relative to the run."""
+    facts: dict[str, Any] = {}
+    for field in fields(made):
+        value = getattr(made, field.name)
+        if isinstance(value, Path):
+            value = str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
+        if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
+            value = list(value)
+        if value is None or isinstance(value, int | float | str | list):
+            facts[field.name] = value
+        elif isinstance(value, tuple) and all(is_dataclass(item) for item in value):
+            facts[field.name] = [_facts(item, root) for item in value]
+    return facts
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            found[str(file.relative_to(folder))] = {"sha256": digest, "size": file.stat().st_size}
+    return found
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` a relative symbolic link to `folder`, replacing the one before it."""
+    draft = link.with_name(f".latest.{secrets.token_hex(4)}")
+    try:
+        draft.symlink_to(folder.name, target_is_directory=True)
+        draft.replace(link)
+    except OSError as error:  # a file system without links: the run is as good without it
+        log.debug("no link %s: %s", link, error)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the folder the run was started in, `-dirty` when files differ."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    told = subprocess.run(  # noqa: S603 - a fixed command line
+        [git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or None

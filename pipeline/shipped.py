@@ -1,0 +1,24 @@
+"""Where the shipped YAML lives: inside the wheel, or beside the package in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["shipped_folder"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def shipped_folder(name: str) -> Path:
+    """Return the folder `configs` or `recipes` that came with this installation.
+
+    Raises:
+        FileNotFoundError: Neither place has it; the installation is broken.
+    """
+    # A checkout first: an editable install also leaves a stale copy in `_shipped`.
+    places = (_PACKAGE.parent / name, _PACKAGE / "_shipped" / name)
+    checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
+    for place in places if checkout else places[::-1]:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {name!r}; looked in {', '.join(map(str, places))}")
