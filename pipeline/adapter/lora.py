@@ -91,7 +91,7 @@ class Lora:
         self._check_rank(adapted)
         placement = place(adapted, before)
         adapted.peft_config["default"].base_model_name_or_path = base.source
-        adapted.save_pretrained(folder)
+        adapted.save_pretrained(folder, save_embedding_layers=False)  # none is ever resized
         (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
         placement.save(folder / "placement.json")
         show(placement)

@@ -1,0 +1,7 @@
+"""From a torch model to two ONNX graphs: a flat one for tools and a folded one for people."""
+
+from pipeline.export.graph.files import save
+from pipeline.export.graph.trace import trace
+from pipeline.export.graph.view import fold
+
+__all__ = ["fold", "save", "trace"]

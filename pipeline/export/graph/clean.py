@@ -48,9 +48,10 @@ def _fix_target(graph: ir.Graph, node: ir.Node) -> None:
     concat = target.producer() if target is not None else None
     if data is None or concat is None or concat.op_type != "Concat":
         return
-    if "allowzero" in node.attributes and node.attributes["allowzero"].as_int():
+    pieces = concat.inputs
+    if any(piece is None or _constant(piece) == 0 for piece in pieces):
         return
-    axes = [_axis(piece, data, position) for position, piece in enumerate(concat.inputs)]
+    axes = [_axis(piece, data, position) for position, piece in enumerate(pieces) if piece]
     if axes.count(-1) > 1 or None in axes:
         return
     name = f"{node.outputs[0].name}_target"
@@ -62,14 +63,18 @@ def _fix_target(graph: ir.Graph, node: ir.Node) -> None:
     )
     graph.register_initializer(constant)
     node.replace_input_with(1, constant)
+    node.attributes.pop("allowzero", None)  # with it, 0 would mean an axis of length 0
 
 
-def _axis(piece: ir.Value | None, data: ir.Value, position: int) -> int | None:
-    if piece is None:
+def _constant(piece: ir.Value) -> int | None:
+    if piece.const_value is None or piece.const_value.size != 1:
         return None
+    return int(piece.const_value.numpy().reshape(-1)[0])
+
+
+def _axis(piece: ir.Value, data: ir.Value, position: int) -> int | None:
     if piece.const_value is not None:
-        axes = piece.const_value.numpy().reshape(-1)
-        return int(axes[0]) if len(axes) == 1 else None
+        return _constant(piece)
     size = size_of(piece)
     if size is None:
         return None

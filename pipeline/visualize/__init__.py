@@ -1,0 +1,8 @@
+"""Stage 6: turn the exported graph into a folder a person can look at, and show it."""
+
+from __future__ import annotations
+
+from pipeline.visualize.netron import Netron
+from pipeline.visualize.show import find_view, how_to_look, should_open, show
+
+__all__ = ["Netron", "find_view", "how_to_look", "should_open", "show"]

@@ -1,0 +1,101 @@
+"""Show a view in a browser, or say how to."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    from pipeline.artifacts import View
+
+__all__ = ["find_view", "how_to_look", "should_open", "show"]
+
+
+def find_view(run: Path) -> Path:
+    """Return the static folder that belongs to `run`.
+
+    Args:
+        run: A run folder, a folder of runs with `latest` in it, the stage's own folder, or a
+            `manifest.json`. The one word `latest` stands for the newest run below `outputs`.
+
+    Raises:
+        StageError: There is none; the message says where it was looked for.
+    """
+    latest = sorted(Path("outputs").glob("*/latest"), key=lambda each: each.stat().st_mtime)
+    if not run.exists() and str(run) == "latest" and latest:
+        run = latest[-1]
+    if not run.exists():
+        here = ", ".join(map(str, sorted(latest))) or "none below outputs"
+        raise StageError(f"open: {run} does not exist; give a run folder. Runs here: {here}")
+    root = run.parent if run.name == "manifest.json" else run
+    for place in (root, root / "latest"):
+        for folder in (place, *place.glob("*_visualize")):
+            if (folder / "index.html").is_file() and (folder / "model.onnx").is_file():
+                return folder.resolve()  # `latest` may point elsewhere in a minute
+    raise StageError(
+        f"open: nothing to look at in {root}: no 6_visualize/index.html. The run did not get that "
+        "far, as its manifest.json tells; start it again"
+    )
+
+
+def should_open(setting: str) -> bool:
+    """Tell whether to open a browser by ourselves.
+
+    Args:
+        setting: `always`, `never`, or `auto`: when a person sits at this terminal, this is no CI
+            job and there is a browser on this machine.
+    """
+    if setting != "auto":
+        return setting == "always"
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
+        return False
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        return False
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform.startswith("linux") and not screen:
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def show(view: View, *, port: int = 0) -> None:
+    """Serve the view until Ctrl-C, and open it in the browser where `should_open` says so.
+
+    Args:
+        view: The folder to show.
+        port: On localhost; 0 stands for any free one.
+
+    Raises:
+        MachineError: The port is in use.
+    """
+    from pipeline.visualize.server import Server
+
+    with Server(view.folder, port) as server, suppress(KeyboardInterrupt):
+        # No log: this is the answer the user waits for.
+        said = f"The graph is at {server.address}\nPress Ctrl-C to stop."
+        print(said, flush=True)  # noqa: T201
+        if should_open(view.open):
+            webbrowser.open(server.address)
+        while True:
+            time.sleep(3600)
+
+
+def how_to_look(folder: Path) -> str:
+    """Return the lines that tell how to open the view of a run.
+
+    Args:
+        folder: The run folder.
+    """
+    near = Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
+    return f"To look at the graph:  python -m pipeline open {shlex.quote(str(near))}"

@@ -1,0 +1,151 @@
+"""The adapter stage puts LoRA where it was asked, says so, and refuses what it cannot do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import LABELS, Compose
+
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples, Placement
+from pipeline.build import build_stage
+from pipeline.errors import StageError
+
+HIDDEN, LAYERS = 32, 2
+HEAD = len(LABELS) * HIDDEN + len(LABELS)
+
+Run = Callable[..., AdaptedModel]
+
+
+@pytest.fixture
+def run(composed: Compose, base: BaseModel, examples: Examples, tmp_path: Path) -> Run:
+    def run_with(*overrides: str) -> AdaptedModel:
+        stage = build_stage("adapter", composed(*(f"adapter.{o}" for o in overrides))["adapter"])
+        return stage.run((base, examples), tmp_path)  # type: ignore[attr-defined, no-any-return]
+
+    return run_with
+
+
+@pytest.mark.parametrize("r", [1, 4, 8])
+def test_trains_two_matrices_a_target_and_the_head(r: int, run: Run) -> None:
+    made = run(f"r={r}")
+    matrices = LAYERS * 2 * r * (HIDDEN + HIDDEN)
+    assert made.trainable == matrices + HEAD
+
+
+def test_placement_names_every_module_and_what_became_of_it(run: Run) -> None:
+    placement = run("r=4").placement
+    by_name = {module.name: module for module in placement.modules}
+    assert {module.name for module in placement.adapted} == {
+        f"bert.encoder.layer.{layer}.attention.self.{end}"
+        for layer in range(LAYERS)
+        for end in ("query", "value")
+    }
+    query = by_name["bert.encoder.layer.1.attention.self.query"]
+    assert (query.kind, query.r, query.lora_alpha, query.scaling) == ("LORA", 4, 16, 4.0)
+    assert query.why == "target_modules: query"
+    assert query.trainable == 4 * (HIDDEN + HIDDEN)
+    assert query.frozen == HIDDEN * HIDDEN + HIDDEN
+    assert by_name["bert.encoder.layer.1.attention.self.key"].role == "frozen"
+    assert by_name["classifier"].role == "trained"
+    assert by_name["classifier"].why == "modules_to_save: classifier"
+    assert by_name["classifier"].trainable == HEAD
+
+
+def test_totals_equal_pefts_own(run: Run) -> None:
+    made = run("target_modules=all-linear", "r=2")
+    trainable, total = made.load(trainable=True).get_nb_trainable_parameters()
+    assert (made.trainable, made.total) == (trainable, total)
+    assert made.placement.trainable + made.placement.frozen == total
+
+
+def test_adapted_modules_are_pefts_own_tuner_layers(run: Run) -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    made = run("target_modules=[query,dense]")
+    model = made.load().get_base_model()
+    layers = {n for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    assert {module.name for module in made.placement.adapted} == layers
+
+
+def test_unknown_target_lists_the_modules_that_exist_and_the_nearest(run: Run) -> None:
+    with pytest.raises(StageError) as caught:
+        run("target_modules=[quary]")
+    said = str(caught.value)
+    assert "adapter.target_modules: 'quary' matches no module; did you mean 'query'?" in said
+    assert "classifier, dense, key, position_embeddings, query" in said
+
+
+def test_partly_matching_list_fails_where_peft_says_nothing(run: Run) -> None:
+    with pytest.raises(StageError, match=r"'vaule' matches no module; did you mean 'value'\?"):
+        run("target_modules=[query,vaule]")
+
+
+def test_pattern_that_matches_nothing_fails(run: Run) -> None:
+    with pytest.raises(StageError, match="no module's whole name matches 'query'"):
+        run("target_modules=query")
+
+
+def test_pattern_matches_whole_names(run: Run) -> None:
+    made = run(r"target_modules='bert\.encoder\.layer\.1\..*query'")
+    assert [m.name for m in made.placement.adapted] == ["bert.encoder.layer.1.attention.self.query"]
+
+
+def test_layer_that_cannot_carry_lora_is_refused(run: Run) -> None:
+    with pytest.raises(StageError, match="LayerNorm"):
+        run("target_modules=[LayerNorm]")
+
+
+def test_unknown_module_to_save_is_refused(run: Run) -> None:
+    with pytest.raises(StageError, match=r"modules_to_save: 'clasifier'.*did you mean 'classifier'"):
+        run("modules_to_save=[clasifier]")
+
+
+def test_head_that_would_stay_frozen_and_random_is_refused(base: BaseModel) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from pipeline.adapter.lora import _check_head_trains
+
+    without_task = LoraConfig(target_modules=["query"])  # what a missing task type does
+    model = get_peft_model(base.load(LABELS), without_task)
+    with pytest.raises(StageError, match=r"the head \(classifier.*would stay frozen"):
+        _check_head_trains(model)
+
+
+def test_rank_above_the_layer_is_refused(run: Run) -> None:
+    with pytest.raises(StageError, match="adapter.r: 33 is more than bert.encoder.layer.0"):
+        run("r=33")
+
+
+def test_biases_train_when_asked(run: Run) -> None:
+    made = run("bias=lora_only")
+    without = LAYERS * 2 * 8 * (HIDDEN + HIDDEN) + HEAD
+    assert made.trainable == without + LAYERS * 2 * HIDDEN
+
+
+def test_same_seed_gives_the_same_initial_weights(run: Run) -> None:
+    from safetensors.numpy import load_file
+
+    first = load_file(run("seed=3").folder / "adapter_model.safetensors")
+    second = load_file(run("seed=3").folder / "adapter_model.safetensors")
+    other = load_file(run("seed=4").folder / "adapter_model.safetensors")
+    assert all((first[name] == second[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_saved_adapter_is_pefts_format_without_a_path_of_this_machine(run: Run) -> None:
+    made = run()
+    config = json.loads((made.folder / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA"
+    assert config["base_model_name_or_path"] == "random weights, seed 0"
+    assert sorted(file.name for file in made.folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "placement.json",
+    ]
+
+
+def test_placement_reads_back_as_it_was_written(run: Run, tmp_path: Path) -> None:
+    placement = run().placement
+    placement.save(tmp_path / "again.json")
+    assert Placement.read(tmp_path / "again.json") == placement

@@ -1,0 +1,65 @@
+"""Mistakes in the config are found before anything runs, all of them, in plain words."""
+
+import pytest
+from conftest import Compose
+
+from pipeline.build import build_plan
+from pipeline.errors import ConfigError
+
+RECIPE = "+recipe=lora_bert"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["++adapter.rr=4"], "adapter.rr: unknown key; did you mean 'r'?"),
+        (["adapter.r=eight"], "adapter.r: should be a valid integer"),
+        (["adapter.r=0"], "adapter.r must be a whole number of at least 1, got 0"),
+        (["adapter.lora_alpha=inf"], "adapter.lora_alpha must be a finite number above 0"),
+        (["adapter.lora_dropout=-1"], "adapter.lora_dropout must be in [0, 1), got -1"),
+        (["adapter.target_modules=[]"], "adapter.target_modules is empty"),
+        (["adapter.target_modules='(*'"], "adapter.target_modules: '(*' is not a regular expr"),
+        (["adapter.bias=some"], "adapter.bias: should be 'none', 'all' or 'lora_only'"),
+        (["~adapter.r"], "adapter.r: missing"),
+        (["data=csv"], "data.train: not set; give it with data.train=<value>"),
+        (["data.name=suport"], "no shipped data set 'suport'; did you mean 'support'?"),
+        (["export.opset=99"], "export.opset must be from 18 to 25, got 99"),
+        (["+recipe.name=x"], "recipe: read as a plain value"),
+        (["+adaptr=lora"], "adaptr: unknown key; did you mean 'adapter'?"),
+        (["adapter._target_=pipeline.adapter.Lorra"], "has no 'Lorra'; did you mean 'Lora'?"),
+        (["adapter._target_=no.such.Thing"], "adapter._target_: cannot import 'no.such'"),
+        (["adapter._target_=collections.Counter"], "is not a stage"),
+        (["seed=-1"], "seed: must be a whole number from 0 to 4294967295, got -1"),
+        (["name=a/b"], "name: must be letters, digits"),
+    ],
+)
+def test_mistake_is_named(overrides: list[str], says: str, composed: Compose) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_plan(composed(RECIPE, *overrides))
+    assert says in str(caught.value)
+
+
+def test_all_mistakes_are_listed_at_once(composed: Compose) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_plan(composed(RECIPE, "++adapter.rr=4", "++data.batchsize=x", "adapter.r=0"))
+    said = str(caught.value).splitlines()
+    assert len(said) == 3
+    assert any(line.startswith("adapter.rr: unknown key") for line in said)
+    assert any(line.startswith("data.batchsize: unknown key") for line in said)
+    assert any(line.startswith("adapter.r must be") for line in said)
+
+
+def test_without_a_recipe_the_recipes_are_listed(composed: Compose) -> None:
+    with pytest.raises(ConfigError, match=r"no recipe given; try .* \(available: .*lora_bert"):
+        build_plan(composed())
+
+
+def test_a_run_of_ones_own_needs_only_a_name(composed: Compose) -> None:
+    build_plan(composed("name=mine"))
+
+
+def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
+    config = composed(RECIPE, "seed=7")
+    seeds = [stage["seed"] for stage in config.values() if isinstance(stage, dict) and "seed" in stage]
+    assert len(seeds) >= 3
+    assert set(seeds) == {7}

@@ -1,0 +1,36 @@
+"""The group `recipe` behaves like any other Hydra group."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Compose
+from hydra.errors import MissingConfigException
+
+from pipeline.errors import ConfigError
+from pipeline.recipes import forbid_hidden_recipe, recipe_names
+
+
+def test_wrong_name_lists_the_right_ones(composed: Compose) -> None:
+    with pytest.raises(MissingConfigException, match="Available options in 'recipe':\n\tlora_bert"):
+        composed("+recipe=lora_bret")
+
+
+@pytest.mark.parametrize("name", ["../../outside/x", "..", "a/../../b", "/etc/passwd"])
+def test_recipe_name_cannot_leave_the_folder(name: str, composed: Compose) -> None:
+    with pytest.raises(Exception, match=r"Could not find|absolute|no recipe|not find"):
+        composed(f"+recipe={name}")
+
+
+def test_user_recipe_with_a_shipped_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe/lora_bert.yaml").touch()
+    with pytest.raises(ConfigError, match="'lora_bert' is shipped"):
+        forbid_hidden_recipe("lora_bert", [tmp_path])
+
+
+def test_user_recipe_with_its_own_name_is_fine(tmp_path: Path) -> None:
+    forbid_hidden_recipe("mine", [tmp_path])
+
+
+def test_shipped_recipes_are_known_by_name() -> None:
+    assert "lora_bert" in recipe_names()

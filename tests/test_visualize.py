@@ -1,0 +1,529 @@
+"""The static folder and the server that shows it; what a browser makes of them: the other file."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import re
+import socket
+import stat
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from pipeline.artifacts import ExportedModel, View
+from pipeline.build import build_stage
+from pipeline.errors import ConfigError, MachineError, StageError
+from pipeline.visualize import Netron, find_view, how_to_look, netron, should_open, show
+from pipeline.visualize.colours import marks, style_sheet
+from pipeline.visualize.server import Server
+
+TITLE = 'Bert "tiny" <b>'
+ADAPTER, BLOCK, HEAD = "layer.0.query", "layer.0", "classifier"
+WIDTH = 16
+
+
+def tiny_view(file: Path) -> None:
+    """Write a graph like the exporter's: block function, adapter inside, head trained in full."""
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("peft", 1)]
+    opset.append(helper.make_opsetid("nn", 1))
+    add = helper.make_node("Add", ["x", "lora_A"], ["y"], name="add")
+    lora = helper.make_function("peft", "LoraLinear", ["x", "lora_A"], ["y"], [add], opset, ["r"])
+    whole = helper.make_function("peft", "TrainedLinear", ["x", "weight"], ["y"], [
+        helper.make_node("Add", ["x", "weight"], ["y"], name="add"),
+    ], opset)  # fmt: skip
+    query = helper.make_node(
+        "LoraLinear", ["x", "A"], ["y"], name=ADAPTER, domain="peft", r=8, lora_alpha=16.0
+    )
+    block = helper.make_function("nn", "BertLayer_0", ["x", "A"], ["y"], [query], opset)
+    weight = np.arange(WIDTH, dtype=np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("BertLayer_0", ["x", "A"], ["h"], name=BLOCK, domain="nn"),
+            helper.make_node("TrainedLinear", ["h", "W"], ["t"], name=HEAD, domain="peft"),
+            helper.make_node("Relu", ["t"], ["logits"], name="relu"),
+        ],
+        TITLE,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [WIDTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [WIDTH])],
+        [numpy_helper.from_array(weight, "A"), numpy_helper.from_array(weight + 1, "W")],
+    )
+    model = helper.make_model(graph, functions=[lora, whole, block], opset_imports=opset)
+    onnx.save_model(
+        model, file, save_as_external_data=True, location="adapted.onnx.data", size_threshold=0
+    )
+
+
+def exported(view: Path) -> ExportedModel:
+    return ExportedModel(
+        view=view, adapted=view, merged=view, merged_model=view, adapter=view, parity=view,
+        largest_difference=0.0, test_accuracy=1.0, test_macro_f1=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> ExportedModel:
+    (tmp_path / "5_export").mkdir()
+    tiny_view(tmp_path / "5_export" / "view.onnx")
+    return exported(tmp_path / "5_export" / "view.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, given: ExportedModel) -> Path:
+    return make(given, tmp_path / "6_visualize")
+
+
+def make(given: ExportedModel, folder: Path, *, weights: bool = True) -> Path:
+    folder.mkdir()
+    view = Netron(open="never", port=0, weights=weights).run(given, folder)
+    assert view == View(folder=folder, open="never")
+    return folder
+
+
+# --- the folder
+
+
+def test_folder_holds_netron_the_graph_its_weights_and_nothing_else(folder: Path) -> None:
+    ours = {"preset.js", "LICENSE-netron.txt", "model.onnx", "adapted.onnx.data"}
+    assert {file.name for file in folder.iterdir()} == {*netron._FILES, *ours}
+    assert "Copyright (c) Lutz Roeder" in (folder / "LICENSE-netron.txt").read_text()
+    assert not list(folder.glob("*.py"))
+
+
+def test_graph_in_the_folder_is_whole(folder: Path, given: ExportedModel) -> None:
+    model = onnx.load(folder / "model.onnx")  # with the values, by the name the graph gives
+    weight = numpy_helper.to_array(model.graph.initializer[1])
+    np.testing.assert_array_equal(weight, np.arange(WIDTH, dtype=np.float32) + 1)
+    onnx.load(given.view)  # and so is the export: onnx would refuse weights that are a hard link
+
+
+def test_without_weights_no_value_of_a_weight_is_in_the_folder(
+    tmp_path: Path, given: ExportedModel
+) -> None:
+    inside = onnx.load(given.view)
+    onnx.save_model(inside, given.view)  # all values in the file itself
+    secret = (np.arange(WIDTH, dtype=np.float32) + 1).tobytes()
+    assert secret in given.view.read_bytes()
+    folder = make(given, tmp_path / "out", weights=False)
+    assert all(secret not in file.read_bytes() for file in folder.iterdir())
+    assert not (folder / "adapted.onnx.data").exists()
+    shown = onnx.load(folder / "model.onnx", load_external_data=False)
+    assert [list(each.dims) for each in shown.graph.initializer] == [[WIDTH], [WIDTH]]
+
+
+def test_everybody_may_read_the_files(folder: Path) -> None:
+    assert all(stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444 for file in folder.iterdir())
+
+
+def test_no_file_names_a_path_of_this_machine(folder: Path, tmp_path: Path) -> None:
+    private = [str(tmp_path), str(Path.home()), str(Path(netron.__file__).parent), sys.prefix]
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        assert not [path for path in private if len(path) > 5 and path.encode() in content]
+
+
+def test_page_sends_nothing_and_does_not_expire(folder: Path) -> None:
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert '<meta name="version" content="0.0.0">' in page
+    assert '<meta name="date"' not in page
+    assert "connect-src 'self'" in page
+    assert page.index("preset.js") < page.index('src="index.js"')
+
+
+def test_page_opens_the_graph_under_its_title_as_text(folder: Path) -> None:
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert '<meta name="file" content="model.onnx">' in page
+    assert '<meta name="name" content="Bert &quot;tiny&quot; &lt;b&gt;">' in page
+
+
+@pytest.mark.parametrize("page", ["", '<meta name="version" content="9"><script src="new.js">'])
+def test_unknown_netron_is_named_beside_the_supported_one(page: str) -> None:
+    with pytest.raises(MachineError, match=r"cannot use netron 9\.[\d.]+: .* supported is 9\.3\.3"):
+        netron._page(page, "model", ())
+
+
+def test_missing_netron_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MachineError, match="pip install netron"):
+        netron._installed()
+
+
+def test_nothing_to_show_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"view\.onnx does not exist; run the stage export again"):
+        make(exported(tmp_path / "view.onnx"), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"seed: 1\n", b"\xff" * 64])
+def test_file_that_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "view.onnx"
+    file.write_bytes(content)
+    with pytest.raises(StageError, match=r"view\.onnx is not an ONNX file"):
+        make(exported(file), tmp_path / "out")
+
+
+@pytest.mark.parametrize("location", ["../secret", "missing.data"])
+def test_weights_elsewhere_are_refused(tmp_path: Path, given: ExportedModel, location: str) -> None:
+    (tmp_path / "secret").write_text("x")
+    model = onnx.load(given.view, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = location
+    given.view.write_bytes(model.SerializeToString())
+    with pytest.raises(StageError, match=re.escape(repr(location))):
+        make(given, tmp_path / "out")
+
+
+# --- colours
+
+
+def test_adapters_trained_modules_and_the_blocks_around_them_stand_out(
+    given: ExportedModel,
+) -> None:
+    found = marks(onnx.load(given.view, load_external_data=False))
+    assert {mark.text: mark.nodes for mark in found} == {
+        "adapter (1)": (ADAPTER,),
+        "trained in full (1)": (HEAD,),
+        "block with adapters inside: click ƒ": (BLOCK,),
+    }
+    assert len({mark.colour for mark in found}) == 3
+
+
+def test_names_cannot_break_out_of_the_style_sheet(given: ExportedModel) -> None:
+    model = onnx.load(given.view, load_external_data=False)
+    model.graph.node[1].name = 'a"] {} body { display: none } \\'
+    sheet = style_sheet(marks(model))
+    assert "body {" not in sheet
+    assert r"a\22 \5d \20 \7b \7d " in sheet
+
+
+# --- the config
+
+
+def test_yaml_builds_the_stage() -> None:
+    file = Path(__file__).parent.parent / "configs" / "visualize" / "netron.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert build_stage("visualize", values) == Netron(open="auto", port=0, weights=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"port": 70000}, r"visualize\.port: must be 0 to 65535, got 70000"),
+        ({"port": -1}, r"visualize\.port: must be 0 to 65535, got -1"),
+        ({"open": "maybe"}, r"visualize\.open: should be 'auto', 'always' or 'never'"),
+        ({"weight": True}, r"visualize\.weight: unknown key; did you mean 'weights'\?"),
+    ],
+)
+def test_wrong_setting_is_named(change: dict[str, object], message: str) -> None:
+    values = {"_target_": "pipeline.visualize.Netron", "open": "auto", "port": 0, "weights": True}
+    with pytest.raises(ConfigError, match=message):
+        build_stage("visualize", {**values, **change})
+
+
+def test_importing_the_stage_is_cheap() -> None:
+    code = "import pipeline.visualize, sys; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "onnx", "netron", "http.server"} & set(told.stdout.split())
+
+
+# --- the server
+
+
+def ask(
+    server: Server, path: str, *, method: str = "GET", host: str | None = None
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=5)
+    try:
+        connection.putrequest(method, path, skip_host=True)
+        connection.putheader("Host", host or f"localhost:{port_of(server)}")
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        connection.close()
+
+
+def raw(server: Server, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def port_of(server: Server) -> int:
+    return int(server.address.rstrip("/").rpartition(":")[2])
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A small folder with a secret beside it, below it and behind a link."""
+    site = tmp_path / "site"
+    (site / "inner").mkdir(parents=True)
+    (site / "index.html").write_text("the page")
+    (site / "view.js").write_text("1")
+    (site / "model.onnx").write_bytes(bytes(range(256)) * 1000)
+    for secret in (tmp_path / "secret", site / "inner" / "secret"):
+        secret.write_text("secret")
+    (site / "link").symlink_to(tmp_path / "secret")
+    return site
+
+
+@pytest.fixture
+def server(site: Path) -> Iterator[Server]:
+    with Server(site) as server:
+        yield server
+
+
+def test_address_is_local(server: Server) -> None:
+    assert re.fullmatch(r"http://localhost:\d+/", server.address)
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/?node=layer.0.query", "/index.html?cb=1"])
+def test_page_is_served(server: Server, path: str) -> None:
+    status, headers, body = ask(server, path)
+    assert (status, body) == (200, b"the page")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Set-Cookie"].startswith("consent=1")
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "connect-src 'self'" in headers["Content-Security-Policy"]
+    assert "Python" not in headers["Server"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("view.js", "text/javascript; charset=utf-8"), ("model.onnx", "application/octet-stream")],
+)
+def test_files_have_their_type_and_length(server: Server, site: Path, name: str, kind: str) -> None:
+    status, headers, body = ask(server, f"/{name}")
+    assert (status, body, headers["Content-Type"]) == (200, (site / name).read_bytes(), kind)
+    assert headers["Content-Length"] == str(len(body))
+
+
+def test_head_answers_without_a_body(server: Server) -> None:
+    status, headers, body = ask(server, "/", method="HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "8", b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO"])
+def test_other_methods_are_refused(server: Server, method: str) -> None:
+    status, headers, _ = ask(server, "/", method=method)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:1", "localhost:9000"])
+def test_names_of_this_machine_are_welcome(server: Server, host: str) -> None:
+    assert ask(server, "/", host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example", "evil.example:80", "localhost:x", "localhost@e"],
+)
+def test_foreign_host_is_refused(server: Server, host: str) -> None:
+    status, _, body = ask(server, "/", host=host)
+    assert (status, body) == (403, b"403 Forbidden\n")
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: evil.example\r\n"])
+def test_host_must_be_said_once(server: Server, hosts: bytes) -> None:
+    assert raw(server, b"GET / HTTP/1.1\r\n" + hosts + b"\r\n").startswith(b"HTTP/1.0 403")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret", "/%2e%2e/secret", "/..%2fsecret", "//../secret", "/./../secret",
+        "/inner/secret", "/inner", "/inner/", "/link", "/view.js/", "/nothing", "/view.js%00",
+        "/..\\secret", "/%5c..%5csecret", "//etc/passwd", "/etc/passwd", "/.", "/..", "/%",
+        "http://evil.example/index.html",
+    ],
+)  # fmt: skip
+def test_only_the_files_of_the_folder_are_served(server: Server, path: str) -> None:
+    status, _, body = ask(server, path)
+    assert (status, body) == (404, b"404 Not Found\n")
+
+
+def test_file_that_came_later_is_not_served(server: Server, site: Path) -> None:
+    (site / "later.txt").write_text("secret")
+    assert ask(server, "/later.txt")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\r\n", b"nonsense\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\xfc\x03\x03\r\n",
+        b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b"",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"GET / HTTP/1.1\r\nbroken",
+        b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HTTP/x\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_strange_requests_print_nothing(
+    server: Server, request_: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    raw(server, request_)
+    assert ask(server, "/")[0] == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_client_that_leaves_early_prints_nothing(
+    server: Server, site: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (site / "model.onnx").write_bytes(bytes(8_000_000))
+    with socket.create_connection(("127.0.0.1", port_of(server))) as connection:
+        connection.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        connection.recv(100)
+    assert ask(server, "/")[0] == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_silent_client_is_dropped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.visualize.server._Handler.timeout", 0.1)
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as connection:
+        connection.sendall(b"GET / HT")
+        assert connection.recv(100) == b""
+
+
+def test_two_servers_serve_two_folders(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").write_text("the other page")
+    with Server(site) as first, Server(tmp_path / "other") as second:
+        assert ask(first, "/")[2] == b"the page"
+        assert ask(second, "/")[2] == b"the other page"
+        assert ask(second, "/view.js")[0] == 404
+
+
+def test_port_in_use_says_what_to_set(server: Server, site: Path) -> None:
+    port = port_of(server)
+    with pytest.raises(MachineError, match=rf"visualize\.port: {port} is in use; choose another"):
+        Server(site, port).__enter__()
+
+
+def test_port_is_free_again_afterwards(site: Path) -> None:
+    with Server(site) as first:
+        port = port_of(first)
+    with Server(site, port) as second:
+        assert port_of(second) == port
+        assert ask(second, "/")[0] == 200
+
+
+# --- showing it
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("setting", "terminal", "environment", "browser", "expected"),
+    [
+        ("always", False, {"CI": "true"}, False, True),
+        ("never", True, {"DISPLAY": ":0"}, True, False),
+        ("auto", True, {"DISPLAY": ":0"}, True, True),
+        ("auto", True, {"WAYLAND_DISPLAY": "wayland-0"}, True, True),
+        ("auto", True, {"DISPLAY": ":0", "CI": "false"}, True, True),
+        ("auto", True, {"DISPLAY": ":0", "CI": "true"}, True, False),
+        ("auto", True, {"DISPLAY": ":0", "CI": "1"}, True, False),
+        ("auto", True, {"DISPLAY": ""}, True, False),
+        ("auto", True, {}, True, False),
+        ("auto", True, {"DISPLAY": ":0"}, False, False),
+        ("auto", False, {"DISPLAY": ":0"}, True, False),
+    ],
+)
+def test_a_browser_is_opened_only_for_a_person(
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    terminal: bool,
+    environment: dict[str, str],
+    browser: bool,
+    expected: bool,
+) -> None:
+    def get() -> None:
+        if not browser:
+            raise webbrowser.Error
+
+    for name in ("CI", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, Terminal() if terminal else io.StringIO())
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "get", get)
+    assert should_open(setting) is expected
+
+
+@pytest.mark.parametrize(("setting", "opened"), [("always", 1), ("never", 0)])
+def test_show_serves_until_ctrl_c(
+    site: Path,
+    setting: str,
+    opened: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def press_ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    addresses: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", addresses.append)
+    monkeypatch.setattr("time.sleep", press_ctrl_c)
+    show(View(folder=site, open=setting))
+    said = re.fullmatch(
+        r"The graph is at (http://localhost:\d+/)\nPress Ctrl-C to stop\.\n",
+        capsys.readouterr().out,
+    )
+    assert said
+    assert addresses == [said[1]] * opened
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run with `latest` beside it, seen from the project folder."""
+    run = tmp_path / "outputs" / "lora_bert" / "2026-11-23"
+    (run / "6_visualize").mkdir(parents=True)
+    (run / "manifest.json").write_text("{}")
+    for name in ("index.html", "model.onnx"):
+        (run / "6_visualize" / name).write_text("")
+    (run.parent / "latest").symlink_to(run.name, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "outputs/lora_bert/2026-11-23", "outputs/lora_bert/2026-11-23/6_visualize",
+        "outputs/lora_bert/2026-11-23/manifest.json", "outputs/lora_bert/latest",
+        "outputs/lora_bert", "latest",
+    ],
+)  # fmt: skip
+def test_view_is_found_from(run: Path, said: str) -> None:
+    assert find_view(Path(said)) == run / "6_visualize"
+
+
+def test_missing_run_lists_those_that_exist(run: Path) -> None:
+    with pytest.raises(
+        StageError, match=r"outputs/lora does not exist; .* Runs here: outputs/lora_bert/latest"
+    ):
+        find_view(Path("outputs/lora"))
+
+
+def test_run_without_a_view_says_what_was_looked_for(run: Path) -> None:
+    (run / "6_visualize" / "model.onnx").unlink()
+    with pytest.raises(StageError, match=r"no 6_visualize/index\.html\. .* start it again"):
+        find_view(run)
+
+
+def test_how_to_look_is_a_command_to_paste(run: Path) -> None:
+    assert how_to_look(run).endswith("python -m pipeline open outputs/lora_bert/2026-11-23")
+    assert how_to_look(Path("/some where")).endswith("python -m pipeline open '/some where'")
