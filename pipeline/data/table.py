@@ -69,7 +69,7 @@ class Columns(ABC):
         limit = self._limit(tokenizer, given.folder)
         found = self.load()
         for raw in found.values():
-            self._check_columns(raw)
+            self._check_rows(raw)
         names = label_names(found["train"].table[self.label_column])
         numbers = {split: self._numbers(raw, names) for split, raw in found.items()}
         rows = self._with_all_splits(found, numbers)
@@ -124,7 +124,7 @@ class Columns(ABC):
             )
         return self.max_length
 
-    def _check_columns(self, raw: Raw) -> None:
+    def _check_rows(self, raw: Raw) -> None:
         if len(raw.table) == 0:
             raise StageError(f"data: {raw.origin} has no rows")
         exist = raw.table.column_names
@@ -149,15 +149,17 @@ class Columns(ABC):
                         f"{type(text).__name__} values, not text; row {index + 1} is {text!r}"
                     )
 
-    def _numbers(self, raw: Raw, names: tuple[str, ...]) -> list[int]:
-        """Return the label of each row as an index into `names`."""
-        number = {name: index for index, name in enumerate(names)}
-        found = []
         for index, label in enumerate(raw.table[self.label_column]):
             if label is None or label == "":
                 raise StageError(
                     f"data: {raw.origin} row {index + 1}: {self.label_column!r} is empty"
                 )
+
+    def _numbers(self, raw: Raw, names: tuple[str, ...]) -> list[int]:
+        """Return the label of each row as an index into `names`."""
+        number = {name: index for index, name in enumerate(names)}
+        found = []
+        for index, label in enumerate(raw.table[self.label_column]):
             if str(label) not in number:
                 raise StageError(
                     f"data: {raw.origin} row {index + 1}: label {label!r} is not among the "
@@ -200,7 +202,7 @@ class Columns(ABC):
 
 def label_names(values: Sequence[object]) -> tuple[str, ...]:
     """Return the distinct labels as text: numbers in their order, words in the alphabet's."""
-    distinct = {value for value in values if value is not None and value != ""}
+    distinct = set(values)
     if len(distinct) < 2:
         raise StageError(
             f"data.label_column: needs at least two different labels, found {len(distinct)}"
