@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.errors import ConfigError, PipelineError, nearest
+from pipeline.errors import ConfigError, PipelineError, among, nearest
 from pipeline.recipes import recipe_names
 from pipeline.stage import Plan
 
@@ -54,8 +54,7 @@ def build_stage(name: str, node: Mapping[str, Any]) -> object:
     cls = _stage_class(name, values.pop("_target_", None))
     known = {field.name for field in fields(cls)}
     problems = [
-        f"{name}.{key}: unknown key{nearest(str(key), known)} "
-        f"Known keys: {', '.join(sorted(known)) or 'none'}"
+        f"{name}.{key}: unknown key{among(str(key), sorted(known), 'Known keys')}"
         for key in values
         if key not in known
     ]
@@ -89,8 +88,7 @@ def _about_the_run(config: Mapping[str, Any]) -> list[str]:
             )
         elif key not in known:
             problems.append(
-                f"{key}: unknown key{nearest(str(key), known)} "
-                f"Known keys: {', '.join(sorted(known))}"
+                f"{key}: unknown key{among(str(key), sorted(known), 'Known keys')}"
             )
     if config.get("name") in (None, "", _UNSET):
         problems.append(

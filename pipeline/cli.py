@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from pipeline.errors import ConfigError, PipelineError, nearest
+from pipeline.errors import ConfigError, PipelineError, among
 from pipeline.launch import assert_asked_processes, follow, is_follower
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _check(arguments: Sequence[str]) -> None:
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -166,6 +166,11 @@ def _check(arguments: Sequence[str]) -> None:
             config = OmegaConf.to_container(composed, resolve=True)
     except MissingConfigException as error:
         raise ConfigError(_missing(error)) from error
+    except OverrideParseException as error:
+        key, _, value = error.override.lstrip("+").partition("=")
+        raise ConfigError(
+            f"cannot read the override {key}={value}; quote its value: '{key}=\"{value}\"'"
+        ) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(" ".join(str(error).split())) from error
     finally:
@@ -206,8 +211,7 @@ def _missing(error: Any) -> str:
         return " ".join(str(error).split())
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     return (
-        f"{group}: no {group} {name!r}{nearest(name, error.options)} "
-        f"Options: {', '.join(error.options)}"
+        f"{group}: no {group} {name!r}{among(name, error.options, 'Options')}"
     )
 
 

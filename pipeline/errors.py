@@ -20,6 +20,7 @@ __all__ = [
     "MachineError",
     "PipelineError",
     "StageError",
+    "among",
     "nearest",
 ]
 
@@ -54,3 +55,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known name, or nothing when none is near."""
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def among(name: str, known: Iterable[str], what: str) -> str:
+    """Return the nearest known name, and all of them: `; did you mean 'r'? Known keys: r, bias`.
+
+    Args:
+        name: What was given.
+        known: What exists, in the order to show.
+        what: What to call them, such as `Known keys`.
+    """
+    names = list(known)
+    return f"{nearest(name, names) or '.'} {what}: {', '.join(names) or 'none'}"

@@ -99,7 +99,7 @@ def write(file: Path, text: str) -> Path:
     [
         ("", [], "data.train: {file} is empty (0 bytes)"),
         ("text,label\n", [], "data: {file} has no rows"),
-        ("words,label\na,b\n", [], "no column 'text' in {file} Columns: words, label"),
+        ("words,label\na,b\n", [], "no column 'text' in {file}. Columns: words, label"),
         ("texts,label\na,b\n", [], "no column 'text' in {file}; did you mean 'texts'?"),
         ("text;label\na;b\n", [], "no column 'text' in {file}"),
         ("text,text,label\na,b,c\n", [], "data.train: {file} has the column 'text' twice"),

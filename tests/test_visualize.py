@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import yaml
+from omegaconf import OmegaConf
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifacts import ExportedModel, View
@@ -210,7 +210,7 @@ def test_names_cannot_break_out_of_the_style_sheet(given: ExportedModel) -> None
 
 def test_yaml_builds_the_stage() -> None:
     file = Path(__file__).parent.parent / "configs" / "visualize" / "netron.yaml"
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = dict(OmegaConf.load(file))
     assert build_stage("visualize", values) == Netron(open="auto", port=0, weights=True)
 
 
@@ -240,14 +240,14 @@ def test_importing_the_stage_is_cheap() -> None:
 
 def ask(
     server: Server, path: str, *, method: str = "GET", host: str | None = None
-) -> tuple[int, dict[str, str], bytes]:
+) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=5)
     try:
         connection.putrequest(method, path, skip_host=True)
         connection.putheader("Host", host or f"localhost:{port_of(server)}")
         connection.endheaders()
         answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
+        return answer.status, answer.headers, answer.read()
     finally:
         connection.close()
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StageError, nearest
+from pipeline.errors import StageError, among, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +33,7 @@ def check_targets(
             ends = _ends(modules, _ADAPTABLE)
             raise StageError(
                 f"adapter.target_modules: no module's whole name matches {target_modules!r}"
-                f"{nearest(target_modules, ends)} Modules that can be adapted end in: "
-                f"{', '.join(ends)}"
+                f"{among(target_modules, ends, 'Modules that can be adapted end in')}"
             )
     else:
         _check_ends("target_modules", target_modules, modules, _ends(modules, _ADAPTABLE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.data.table import SPLITS, Columns, Raw
-from pipeline.errors import StageError, nearest
+from pipeline.errors import StageError, among
 
 __all__ = ["Hub"]
 
@@ -44,8 +44,7 @@ class Hub(Columns):
                 continue
             if name not in found:
                 raise StageError(
-                    f"data.{split}: no split {name!r} in {self.repo_id}{nearest(name, found)} "
-                    f"Splits: {', '.join(found)}"
+                    f"data.{split}: no split {name!r} in {self.repo_id}{among(name, found, 'Splits')}"
                 )
             table = found[name]
             feature = table.features.get(self.label_column)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.data.files import read_file
 from pipeline.data.table import SPLITS, Columns, Raw
-from pipeline.errors import nearest
+from pipeline.errors import among
 
 __all__ = ["Shipped"]
 
@@ -22,11 +22,10 @@ class Shipped(Columns):
     """Name of the folder, such as `support`."""
 
     def __post_init__(self) -> None:
-        names = [file.parent.name for file in _FOLDER.glob("*/train.jsonl")]
+        names = sorted(file.parent.name for file in _FOLDER.glob("*/train.jsonl"))
         if self.name not in names:
             raise ValueError(
-                f"name: no shipped data set {self.name!r}{nearest(self.name, names)} "
-                f"Shipped: {', '.join(sorted(names))}"
+                f"name: no shipped data set {self.name!r}{among(self.name, names, 'Shipped')}"
             )
         # Not `super()`: a dataclass with slots is a new class, which its methods do not know.
         Columns.__post_init__(self)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Examples
-from pipeline.errors import StageError, nearest
+from pipeline.errors import StageError, among, nearest
 from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ class Columns(ABC):
         for key, column in wanted.items():
             if column is not None and column not in exist:
                 raise StageError(
-                    f"data.{key}: no column {column!r} in {raw.origin}{nearest(column, exist)} "
-                    f"Columns: {', '.join(exist)}"
+                    f"data.{key}: no column {column!r} in {raw.origin}"
+                    f"{among(column, exist, 'Columns')}"
                 )
         for column in filter(None, (self.text_column, self.text_pair_column)):
             for index, text in enumerate(raw.table[column]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline.errors import ConfigError, nearest
+from pipeline.errors import ConfigError, among
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ def task_named(name: str) -> Task:
     """
     if name not in NAMES:
         raise ConfigError(
-            f"model.task: no task {name!r}{nearest(name, NAMES)} Tasks: {', '.join(NAMES)}"
+            f"model.task: no task {name!r}{among(name, NAMES, 'Tasks')}"
         )
     from pipeline.tasks.sequence_classification import SequenceClassification
 
