@@ -79,6 +79,7 @@ class BaseModel:
         """
         import transformers
 
+        transformers.utils.logging.disable_progress_bar()  # it flashes by, once a stage
         config = transformers.AutoConfig.from_pretrained(self.folder)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
@@ -265,6 +266,8 @@ class View:
     folder: Path
     open: str
     """`auto`, `always` or `never`: whether to show it to the user when the run is over."""
+    port: int = 0
+    """On localhost, while it is shown; 0 stands for any free one."""
 
 
 def _with_adapter(

@@ -1,4 +1,4 @@
-"""Turn the composed config into a checked `Plan`: every mistake at once, before torch is imported."""
+"""Turn the composed config into a checked `Plan`: all mistakes at once, before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, PipelineError, among, nearest
-from pipeline.recipes import recipe_names
+from pipeline.shipped import recipe_names
 from pipeline.stage import Plan
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def _about_the_run(config: Mapping[str, Any]) -> list[str]:
                 "'# @package _global_'."
             )
         elif key not in known:
-            problems.append(
-                f"{key}: unknown key{among(str(key), sorted(known), 'Known keys')}"
-            )
+            problems.append(f"{key}: unknown key{among(str(key), sorted(known), 'Known keys')}")
     if config.get("name") in (None, "", _UNSET):
         problems.append(
             "no recipe given; try `python -m pipeline +recipe=lora_bert` "

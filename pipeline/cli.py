@@ -32,12 +32,18 @@ _HYDRA_ANSWERS |= {"--shell-completion", "-sc", "--multirun", "-m", "--run"}
 _TAKE_A_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
 _TAKE_A_VALUE |= {"--package", "-p", "--experimental-rerun"}
 _INTERRUPTED = 130
+_QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",  # our tables are written in a blink
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
 
 
 def main() -> None:
     """Run what the command line asks for and leave with the exit code of `pipeline.errors`."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         if sys.argv[1:2] == ["open"]:
             _open(sys.argv[2:])
@@ -95,6 +101,7 @@ def _run(composed: DictConfig) -> None:
     hydra_says = HydraConfig.get()
     sweeping = hydra_says.mode == RunMode.MULTIRUN
     config = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    logging.captureWarnings(True)  # those of libraries go to pipeline.log
     try:
         plan = build_plan(config)
         folder = Path(hydra_says.runtime.output_dir)
@@ -210,9 +217,7 @@ def _missing(error: Any) -> str:
     if error.missing_cfg_file is None or not error.options:
         return " ".join(str(error).split())
     group, _, name = str(error.missing_cfg_file).rpartition("/")
-    return (
-        f"{group}: no {group} {name!r}{among(name, error.options, 'Options')}"
-    )
+    return f"{group}: no {group} {name!r}{among(name, error.options, 'Options')}"
 
 
 def _leave(error: PipelineError) -> NoReturn:

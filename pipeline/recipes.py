@@ -19,9 +19,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError
-from pipeline.shipped import shipped_folder
+from pipeline.shipped import recipe_names, shipped_folder
 
-__all__ = ["forbid_hidden_recipe", "recipe_names", "serve_recipes"]
+__all__ = ["forbid_hidden_recipe", "serve_recipes"]
 
 _GROUP = "recipe"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
@@ -87,14 +87,6 @@ def serve_recipes() -> None:
     """Make `+recipe=NAME` work. Call once, before Hydra composes anything."""
     Plugins.instance().register(RecipeSource)
     Plugins.instance().register(RecipeSearchPath)
-
-
-def recipe_names() -> tuple[str, ...]:
-    """Return the names of the shipped recipes, sorted."""
-    root = shipped_folder("recipes")
-    return tuple(
-        sorted(str(file.relative_to(root).with_suffix("")) for file in root.rglob("*.yaml"))
-    )
 
 
 def forbid_hidden_recipe(name: str, user_folders: Iterable[Path]) -> None:

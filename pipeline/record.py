@@ -154,7 +154,9 @@ def _replace_paths(value: Any, draft: Path, final: Path) -> Any:
     if isinstance(value, tuple):
         return tuple(_replace_paths(item, draft, final) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        changes = {f.name: _replace_paths(getattr(value, f.name), draft, final) for f in fields(value)}
+        changes = {
+            f.name: _replace_paths(getattr(value, f.name), draft, final) for f in fields(value)
+        }
         return replace(value, **changes)
     return value
 

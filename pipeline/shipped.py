@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["shipped_folder"]
+__all__ = ["recipe_names", "shipped_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -22,3 +22,11 @@ def shipped_folder(name: str) -> Path:
         if place.is_dir():
             return place
     raise FileNotFoundError(f"no folder {name!r}; looked in {', '.join(map(str, places))}")
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Return the names of the shipped recipes, sorted."""
+    root = shipped_folder("recipes")
+    return tuple(
+        sorted(str(file.relative_to(root).with_suffix("")) for file in root.rglob("*.yaml"))
+    )

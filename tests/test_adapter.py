@@ -97,7 +97,9 @@ def test_layer_that_cannot_carry_lora_is_refused(run: Run) -> None:
 
 
 def test_unknown_module_to_save_is_refused(run: Run) -> None:
-    with pytest.raises(StageError, match=r"modules_to_save: 'clasifier'.*did you mean 'classifier'"):
+    with pytest.raises(
+        StageError, match=r"modules_to_save: 'clasifier'.*did you mean 'classifier'"
+    ):
         run("modules_to_save=[clasifier]")
 
 

@@ -60,6 +60,8 @@ def test_a_run_of_ones_own_needs_only_a_name(composed: Compose) -> None:
 
 def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
     config = composed(RECIPE, "seed=7")
-    seeds = [stage["seed"] for stage in config.values() if isinstance(stage, dict) and "seed" in stage]
+    seeds = [
+        stage["seed"] for stage in config.values() if isinstance(stage, dict) and "seed" in stage
+    ]
     assert len(seeds) >= 3
     assert set(seeds) == {7}

@@ -55,13 +55,15 @@ def test_two_mistakes_are_both_named_with_suggestions_and_nothing_is_written(
     assert done.returncode == 2
     lines = done.stderr.splitlines()
     assert len(lines) == 2
-    assert any(line.startswith("error: adapter.rr: unknown key; did you mean 'r'?") for line in lines)
+    assert any(
+        line.startswith("error: adapter.rr: unknown key; did you mean 'r'?") for line in lines
+    )
     assert any(line.startswith("error: data.batchsize: unknown key") for line in lines)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_mistake_answers_in_a_second_of_processor_time(tmp_path: Path) -> None:
-    """A budget against heavy imports, in processor time, so that a busy machine does not fail it."""
+    """A budget against heavy imports; in processor time, so that a busy machine passes."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -164,9 +166,7 @@ def test_users_own_recipe_and_stage_class_run_from_outside(tmp_path: Path) -> No
         "        return Files.load(self)\n"
     )
     rows = write_rows(tmp_path / "rows.jsonl", 60)
-    done = pipeline(
-        "--config-dir", "mine", "+recipe=my_lora", f"data.train={rows}", cwd=tmp_path
-    )
+    done = pipeline("--config-dir", "mine", "+recipe=my_lora", f"data.train={rows}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "SHOUTED" in done.stdout
     manifest = json.loads((tmp_path / "outputs/my_lora/latest/manifest.json").read_text())

@@ -76,7 +76,7 @@ def test_texts_are_cut_at_max_length(run: Run, tmp_path: Path) -> None:
 
 
 def test_quoted_line_breaks_and_the_word_null_are_text(run: Run, tmp_path: Path) -> None:
-    rows = ['text,label', *(f'"line {n}\nnull",{"ab"[n % 2]}' for n in range(40)), "NA,a", "null,b"]
+    rows = ["text,label", *(f'"line {n}\nnull",{"ab"[n % 2]}' for n in range(40)), "NA,a", "null,b"]
     (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
     made = run("csv", f"train={tmp_path}/rows.csv")
     assert made.train_rows + made.validation_rows + made.test_rows == 42

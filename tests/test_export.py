@@ -118,7 +118,9 @@ def test_difference_beyond_tolerance_fails_with_the_numbers(
     trained: TrainedModel, examples: Examples, composed: Compose, tmp_path: Path
 ) -> None:
     stage = build_stage("export", composed("export.tolerance=1e-12")["export"])
-    with pytest.raises(CheckError, match=r"differs from torch with adapter by .*export.tolerance=1.00e-12"):
+    with pytest.raises(
+        CheckError, match=r"differs from torch with adapter by .*export.tolerance=1.00e-12"
+    ):
         stage.run((trained, examples), tmp_path)  # type: ignore[attr-defined]
 
 

@@ -12,15 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from datasets import Dataset
+from omegaconf import OmegaConf
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -37,7 +36,8 @@ from pipeline.shipped import shipped_folder
 from pipeline.tasks import task_named
 
 LABELS = ("calm", "angry", "glad")
-WORDS = ("[PAD]", "[UNK]", *(f"word{number}" for number in range(18)))
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+WORDS = (PAD, UNKNOWN, *(f"word{number}" for number in range(18)))
 SOURCE = "tiny/bert@0"
 
 
@@ -56,10 +56,10 @@ def make_base(folder: Path) -> BaseModel:
         num_labels=len(LABELS),
     )
     BertForSequenceClassification(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=UNKNOWN))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]"
+        tokenizer_object=words, pad_token=PAD, unk_token=UNKNOWN
     ).save_pretrained(folder)
     weights = WeightFile(path=folder / "model.safetensors", sha256="", size=0)
     return BaseModel(
@@ -321,9 +321,12 @@ def test_frozen_weights_stay_and_all_others_move(
     adapted, _ = given
     load = AdaptedModel.load
     seen: list[Any] = []
-    monkeypatch.setattr(
-        AdaptedModel, "load", lambda self, **how: seen.append(load(self, **how)) or seen[-1]
-    )
+
+    def load_and_show(self: AdaptedModel, *, trainable: bool = False) -> Any:
+        seen.append(load(self, trainable=trainable))
+        return seen[-1]
+
+    monkeypatch.setattr(AdaptedModel, "load", load_and_show)
     train(trainer(), given, tmp_path)
     before = dict(load(adapted, trainable=True).named_parameters())
     for name, value in seen[0].named_parameters():
@@ -489,8 +492,8 @@ def test_importing_the_stage_imports_no_heavy_library() -> None:
 
 
 @pytest.fixture
-def lengths() -> Iterator[np.ndarray]:
-    yield np.random.default_rng(0).integers(1, 100, 103)
+def lengths() -> np.ndarray:
+    return np.random.default_rng(0).integers(1, 100, 103)
 
 
 @pytest.mark.parametrize("by_length", [True, False])
@@ -527,10 +530,8 @@ def test_processes_and_micro_batches_share_a_step_without_changing_it(
     rows: int, processes: int, per_device: int
 ) -> None:
     lengths = np.random.default_rng(1).integers(1, 50, rows)
-    steps = epoch_steps(lengths, 8, seed=5, epoch=2, by_length=True)
-    shares = []
-    for process in range(processes):
-        batches = Batches(
+    every = [
+        Batches(
             lengths.tolist(),
             batch_size=8,
             per_device=per_device,
@@ -539,16 +540,18 @@ def test_processes_and_micro_batches_share_a_step_without_changing_it(
             seed=5,
             by_length=True,
         )
+        for process in range(processes)
+    ]
+    for batches in every:
         batches.set_epoch(2)
-        shares.append(list(batches))
-        assert len(shares[-1]) == len(batches)
-        assert max(map(len, shares[-1])) <= per_device
-    assert len({len(mine) for mine in shares}) == 1, "every process takes part in every exchange"
-    for number, step in enumerate(steps):
-        cut = slice(number * batches.micro_batches, (number + 1) * batches.micro_batches)
-        of_all = [row for mine in shares for part in mine[cut] for row in part]
-        assert sorted(of_all) == sorted(step)
-        assert batches.rows(number) == batches.rows(number + batches.steps) == len(step)
+    shares = [list(batches) for batches in every]
+    assert [len(mine) for mine in shares] == [len(every[0])] * processes  # all meet at every step
+    assert max(len(part) for mine in shares for part in mine) <= per_device
+    per_step = every[0].micro_batches
+    for number, step in enumerate(epoch_steps(lengths, 8, seed=5, epoch=2, by_length=True)):
+        parts = [mine[number * per_step : (number + 1) * per_step] for mine in shares]
+        assert sorted(row for mine in parts for part in mine for row in part) == sorted(step)
+        assert every[0].rows(number) == every[0].rows(number + every[0].steps) == len(step)
 
 
 def test_evaluation_sees_each_row_once_and_the_longest_first(lengths: np.ndarray) -> None:
@@ -591,9 +594,9 @@ def test_several_mistakes_are_told_at_once() -> None:
 
 
 def test_the_shipped_settings_build_and_have_every_field() -> None:
-    told = yaml.safe_load((shipped_folder("configs") / "finetune" / "trainer.yaml").read_text())
-    told["seed"] = 0  # ${seed}: filled in by Hydra
-    told["learning_rate"] = float(told["learning_rate"])  # YAML 1.1 reads 1e-3 as text
+    file = shipped_folder("configs") / "finetune" / "trainer.yaml"
+    composed = OmegaConf.merge({"seed": 0}, OmegaConf.load(file), {"seed": 0})
+    told = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     built = build_stage("finetune", told)
     assert isinstance(built, Trainer)
     assert built.train_batch_size == 32

@@ -84,7 +84,9 @@ def test_hub_without_a_network_is_one_sentence_in_seconds(run: Run) -> None:
 
 
 def test_dropout_is_set_everywhere_when_asked(run: Run, copy: Path) -> None:
-    config = json.loads((run("local", f"path={copy}", "dropout=0.3").folder / "config.json").read_text())
+    config = json.loads(
+        (run("local", f"path={copy}", "dropout=0.3").folder / "config.json").read_text()
+    )
     assert config["hidden_dropout_prob"] == 0.3
     assert config["attention_probs_dropout_prob"] == 0.3
 
@@ -98,9 +100,13 @@ def test_new_head_has_as_many_outputs_as_labels(base: BaseModel) -> None:
 
 def test_weights_of_another_shape_are_refused(run: Run, copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
-    (copy / "config.json").write_text(json.dumps({**config, "hidden_size": 48, "num_attention_heads": 3}))
+    (copy / "config.json").write_text(
+        json.dumps({**config, "hidden_size": 48, "num_attention_heads": 3})
+    )
     made = run("local", f"path={copy}")
-    with pytest.raises(StageError, match="does not fit BertForSequenceClassification: 3. of its 39"):
+    with pytest.raises(
+        StageError, match="does not fit BertForSequenceClassification: 3. of its 39"
+    ):
         made.load(LABELS)
 
 

@@ -7,7 +7,8 @@ from conftest import Compose
 from hydra.errors import MissingConfigException
 
 from pipeline.errors import ConfigError
-from pipeline.recipes import forbid_hidden_recipe, recipe_names
+from pipeline.recipes import forbid_hidden_recipe
+from pipeline.shipped import recipe_names
 
 
 def test_wrong_name_lists_the_right_ones(composed: Compose) -> None:

@@ -48,7 +48,9 @@ def test_every_intent_is_as_frequent_as_the_others_in_every_split(
 
 
 def test_no_message_stands_twice(rows: dict[str, list[Row]]) -> None:
-    texts = [" ".join(sorted(grams(row["text"], 1))[0]) + row["text"] for row in chain(*rows.values())]
+    texts = [
+        " ".join(sorted(grams(row["text"], 1))[0]) + row["text"] for row in chain(*rows.values())
+    ]
     assert len(texts) == len(set(texts))
 
 

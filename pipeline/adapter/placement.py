@@ -99,8 +99,9 @@ def _of_both_copies(wrapper: nn.Module, rest: str) -> dict[str, nn.Parameter]:
     return {
         f"{copy}.{name}": value
         for copy in ("original_module", f"modules_to_save.{_ADAPTER}")
-        for name, value in wrapper.get_submodule(f"{copy}.{rest}".rstrip("."))
-        .named_parameters(recurse=False)
+        for name, value in wrapper.get_submodule(f"{copy}.{rest}".rstrip(".")).named_parameters(
+            recurse=False
+        )
     }
 
 
@@ -134,7 +135,7 @@ def _module(
         role="adapted",
         why=why or "",
         kind=kind,
-        r=_of_adapter(layer, "r"),
+        r=None if (r := _of_adapter(layer, "r")) is None else int(r),
         lora_alpha=_of_adapter(layer, "lora_alpha"),
         scaling=_of_adapter(layer, "scaling"),
         frozen=frozen,

@@ -44,7 +44,8 @@ class Hub(Columns):
                 continue
             if name not in found:
                 raise StageError(
-                    f"data.{split}: no split {name!r} in {self.repo_id}{among(name, found, 'Splits')}"
+                    f"data.{split}: no split {name!r} in {self.repo_id}"
+                    f"{among(name, found, 'Splits')}"
                 )
             table = found[name]
             feature = table.features.get(self.label_column)

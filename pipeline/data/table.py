@@ -75,9 +75,10 @@ class Columns(ABC):
         rows = self._with_all_splits(found, numbers)
         lengths = {}
         for split in SPLITS:
-            raw, chosen = rows[split]
-            labels = [numbers[raw][index] for index in chosen]
-            table = self._encode(found[raw].table.select(chosen), labels, task, tokenizer, limit)
+            origin, chosen = rows[split]
+            labels = [numbers[origin][index] for index in chosen]
+            texts = found[origin].table.select(chosen)
+            table = self._encode(texts, labels, task, tokenizer, limit)
             table.save_to_disk(str(folder / split))
             lengths[split] = table["length"]
         every = [length for split in SPLITS for length in lengths[split]]

@@ -120,8 +120,7 @@ class Parity:
         self.sample: dict[str, Tensor] = _inputs(collate, test, middle)
         """The batch to trace with: int64 tensors (2, tokens) by input name."""
         self._probes = [
-            _other_length(_inputs(collate, test, rows), self.sample)
-            for rows in _probe_rows(order)
+            _other_length(_inputs(collate, test, rows), self.sample) for rows in _probe_rows(order)
         ]
         self._effect = 0.0
         self._expected: list[np.ndarray] = []
@@ -140,9 +139,7 @@ class Parity:
         """
         with _adapters_off(model):
             without = self._ask(_torch(model), probes_only=True)
-        self._effect = max(
-            _difference(a, b) for a, b in zip(self._expected, without, strict=False)
-        )
+        self._effect = max(_difference(a, b) for a, b in zip(self._expected, without, strict=False))
         if must_differ and self._effect == 0:
             raise CheckError(
                 "export: the adapters were trained, but switching them off changes no logit; "
@@ -196,7 +193,9 @@ class Parity:
         return [answer(batch) for batch in batches]
 
 
-def _inputs(collate: Collate, table: Dataset, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor]:
+def _inputs(
+    collate: Collate, table: Dataset, rows: Sequence[int] | np.ndarray
+) -> dict[str, Tensor]:
     batch = collate([table[int(row)] for row in rows])
     return {name: value for name, value in batch.items() if name != "labels"}
 

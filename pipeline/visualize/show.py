@@ -69,19 +69,15 @@ def should_open(setting: str) -> bool:
     return True
 
 
-def show(view: View, *, port: int = 0) -> None:
+def show(view: View) -> None:
     """Serve the view until Ctrl-C, and open it in the browser where `should_open` says so.
-
-    Args:
-        view: The folder to show.
-        port: On localhost; 0 stands for any free one.
 
     Raises:
         MachineError: The port is in use.
     """
     from pipeline.visualize.server import Server
 
-    with Server(view.folder, port) as server, suppress(KeyboardInterrupt):
+    with Server(view.folder, view.port) as server, suppress(KeyboardInterrupt):
         # No log: this is the answer the user waits for.
         said = f"The graph is at {server.address}\nPress Ctrl-C to stop."
         print(said, flush=True)  # noqa: T201

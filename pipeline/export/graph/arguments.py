@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
 
-__all__ = ["Arguments", "observe"]
+__all__ = ["Arguments", "observe", "operands"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class Arguments:
     """Length of each named axis in the example."""
     tensors: Mapping[str, tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]]
     """By module path: name, type and shape of each tensor in its first call."""
+
+    calls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By torch call, such as `linear_3`: the parameter of the operator that each value is."""
 
     def name(self, path: str, value: ir.Value) -> str | None:
         """Name a value that enters a module, where type and shape leave no doubt."""
@@ -75,3 +80,16 @@ def observe(
         for axis, symbol in named.items()
     }
     return Arguments(lengths, tensors)
+
+
+def operands(program: ExportedProgram) -> dict[str, dict[str, str]]:
+    """Return, by call, the parameter of its operator that each value is: `query`, `attn_mask`."""
+    found = {}
+    for node in program.graph.nodes:
+        if isinstance(node.target, OpOverload):
+            names = [parameter.name for parameter in node.target._schema.arguments]
+            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+            found[node.name] = {
+                value.name: name for name, value in given.items() if isinstance(value, fx.Node)
+            }
+    return found

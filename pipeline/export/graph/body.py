@@ -2,91 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from pipeline.export.graph.scopes import Scope, is_parameter, scopes_of
-from pipeline.export.graph.sizes import axis_of, size_of
+from pipeline.export.graph.boundary import Boundary
+from pipeline.export.graph.outline import Outline
+from pipeline.export.graph.scopes import scopes_of
+from pipeline.export.graph.sizes import Size
 
-__all__ = ["Boundary", "Outline", "boundary", "build", "signature"]
-
-_SMALL = 64
-"""Elements of a constant, at most, that is copied to each place where it is used."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outline:
-    """How a group of nodes shall look from outside."""
-
-    domain: str
-    op_type: str
-    name: str
-    """Name of the call node."""
-    path: str
-    """What names of nodes inside are relative to, in a shared function."""
-    parents: tuple[Scope, ...]
-    """The modules around the call node."""
-    shared: bool
-    """Whether groups with equal insides call one function. Its formal inputs have short names; the
-    function of a single group names them like the weights, which makes Netron draw these inside."""
-    doc: str
-    formal: Callable[[str], str] = str
-    """From the name of a weight to the name of the formal input."""
-    argument: Callable[[ir.Value], str | None] = lambda _: None
-    """Name for a formal input that is no weight."""
-    attributes: Mapping[str, int | float] = field(default_factory=dict)
-    live: str | None = None
-    """The attribute that replaces the equal constant in a product of the group's own module."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Boundary:
-    """What enters and leaves a group of nodes."""
-
-    arguments: list[ir.Value]
-    weights: list[ir.Value]
-    measured: dict[ir.Value, tuple[ir.Value, int]]
-    """Sizes computed outside that are the length of this axis of this argument."""
-    outputs: list[ir.Value]
-
-    @property
-    def inputs(self) -> list[ir.Value]:
-        """Everything the function takes, in order."""
-        return [*self.arguments, *self.weights]
-
-
-def boundary(graph: ir.Graph, group: Sequence[ir.Node]) -> Boundary:
-    """Find what enters and leaves; constants and measurable sizes need not enter."""
-    members = set(group)
-    read = dict.fromkeys(
-        value
-        for node in group
-        for value in node.inputs
-        if value is not None and value.producer() not in members and not _is_constant(value)
-    )
-    rank = {value: place for place, value in enumerate(graph.initializers.values())}
-    weights = sorted((value for value in read if value in rank), key=rank.__getitem__)
-    arguments = [value for value in read if value not in rank]
-    tensors = [value for value in arguments if size_of(value) is None]
-    measured = {}
-    for value in arguments:
-        size = size_of(value)
-        place = axis_of(size.symbol, tensors) if size is not None else None
-        if place is not None:
-            measured[value] = place
-    outputs = [
-        output
-        for node in group
-        for output in node.outputs
-        if output.is_graph_output() or any(use.node not in members for use in output.uses())
-    ]
-    return Boundary(
-        [value for value in arguments if value not in measured], weights, measured, outputs
-    )
+__all__ = ["build", "signature"]
 
 
 def build(group: Sequence[ir.Node], edge: Boundary, outline: Outline) -> ir.Graph:
@@ -109,16 +35,6 @@ def signature(graph: ir.Graph) -> tuple[object, ...]:
         tuple((value.name, value.dtype) for value in graph.inputs),
         tuple(value.name for value in graph.outputs),
         tuple(_describe(node) for node in graph),
-    )
-
-
-def _is_constant(value: ir.Value) -> bool:
-    tensor = value.const_value
-    return (
-        value.is_initializer()
-        and not is_parameter(value)
-        and tensor is not None
-        and tensor.size <= _SMALL
     )
 
 
@@ -146,8 +62,8 @@ class _Copy:
         self._taken: set[str] = set()
         self._named: set[str] = set()
         for value in edge.weights:
-            assert value.name is not None
-            name = outline.formal(value.name) if outline.shared else value.name
+            name = value.name or ""
+            name = outline.formal(name) if outline.shared else name
             self.values[value] = self._like(value, name)
         for value in edge.arguments:
             self.values[value] = self._like(value, outline.argument(value) or "x")
@@ -173,31 +89,27 @@ class _Copy:
     def _input(self, node: ir.Node, value: ir.Value) -> ir.Value:
         if value in self._edge.measured and value not in self.values:
             self.values[value] = self._measure(value, *self._edge.measured[value])
-        if value in self.values:
+        if value in self.values or value.const_value is None:
             return self.values[value]
-        assert value.const_value is not None
-        outline = self._outline
-        attribute: ir.Attr = ir.AttrTensor("value", value.const_value)
-        kind = "constant"
-        if outline.live is not None and self._is_live(node, value.const_value):
-            kind = outline.live
-            attribute = ir.RefAttr("value_float", outline.live, ir.AttributeType.FLOAT)
+        kind, attribute = "constant", ir.AttrTensor("value", value.const_value)
+        if self._is_live(node, value):
+            kind = self._outline.live
+            attribute = ir.RefAttr("value_float", kind, ir.AttributeType.FLOAT)
         # One constant per use: Netron draws it in the node that reads it.
         constant = self._like(value, kind)
         self._append("Constant", [], [attribute], name=kind, outputs=[constant])
         return constant
 
-    def _is_live(self, node: ir.Node, tensor: ir.TensorProtocol) -> bool:
-        outline = self._outline
+    def _is_live(self, node: ir.Node, value: ir.Value) -> bool:
+        outline, tensor = self._outline, value.const_value
         own = any(scope.path == outline.path for scope in scopes_of(node)[-1:])
-        if not own or node.op_type != "Mul" or tensor.dtype != ir.DataType.FLOAT or tensor.size > 1:
+        if not outline.live or not own or node.op_type != "Mul":
             return False
-        assert outline.live is not None
+        if tensor is None or tensor.dtype != ir.DataType.FLOAT or tensor.size != 1:
+            return False
         return bool(tensor.numpy().reshape(()) == np.float32(outline.attributes[outline.live]))
 
-    def _measure(self, value: ir.Value, tensor: ir.Value, axis: int) -> ir.Value:
-        size = size_of(value)
-        assert size is not None
+    def _measure(self, value: ir.Value, size: Size, tensor: ir.Value, axis: int) -> ir.Value:
         length = ir.Value(
             name=self._fresh(size.symbol),
             type=ir.TensorType(ir.DataType.INT64),
@@ -235,12 +147,12 @@ class _Copy:
         )
 
     def _name(self, node: ir.Node) -> str:
-        """Return a path for a person: absolute in a function of its own, relative in a shared."""
-        if node.domain:
-            name = node.name or node.op_type
-        else:
-            name = "/".join(filter(None, [*(s.path for s in scopes_of(node)[-1:]), node.op_type]))
-        return name.removeprefix(f"{self._outline.path}.") if self._outline.shared else name
+        """Keep the path of a node; in a shared function, the part of it below the function."""
+        name = node.name or node.op_type
+        if not self._outline.shared:
+            return name
+        below = name.removeprefix(self._outline.name.partition("#")[0])
+        return name.rpartition("/")[2] if below == name else below.lstrip("./")
 
     def _like(self, value: ir.Value, name: str) -> ir.Value:
         shape = value.shape.copy() if value.shape is not None else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.artifacts import Module, Placement
 from pipeline.export.graph.scopes import Scope
 
-__all__ = ["Captions", "FORMULAS"]
+__all__ = ["FORMULAS", "Captions"]
 
 FORMULAS = {
     "LoraLinear": "y = x W^T + b + scaling (x A^T) B^T, where W = weight and b = bias are frozen, "
@@ -17,6 +17,7 @@ FORMULAS = {
     "SDPA": "y = softmax(q k^T / sqrt(d) + mask) v",
 }
 """What a function of this title computes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captions:
@@ -43,13 +44,13 @@ class Captions:
         return {}
 
     def module(self, scope: Scope, name: str) -> dict[str, str]:
-        """Return class and parameters of a module and all below it."""
+        """Return the class of a module, and the parameters of it and all below it."""
+        told = {"pytorch.class": scope.type}
         inside = self._below(name)
-        return {
-            "params.trainable": str(sum(module.trainable for module in inside)),
-            "params.frozen": str(sum(module.frozen for module in inside)),
-            "pytorch.class": scope.type,
-        }
+        if inside:
+            told["params.trainable"] = str(sum(module.trainable for module in inside))
+            told["params.frozen"] = str(sum(module.frozen for module in inside))
+        return told
 
     def adapted(self, scope: Scope, name: str) -> dict[str, str]:
         """Return the same, and what PEFT says of its layer."""
@@ -59,9 +60,8 @@ class Captions:
             "peft.type": kind or self.placement.kind,
             "peft.adapter": self.adapter,
         }
-        if "lora_dropout" in self.facts:
-            told["lora_dropout"] = self.facts["lora_dropout"]
-        return told
+        dropout = self.facts.get("peft.lora_dropout", self.facts.get("lora_dropout"))
+        return told if dropout is None else told | {"lora_dropout": dropout}
 
     def block(self, scope: Scope, name: str) -> dict[str, str]:
         """Return the same of a container, and the adapters in it."""

@@ -17,7 +17,7 @@ __all__ = ["clean"]
 
 
 def clean(model: ir.Model) -> None:
-    """Evaluate constants, drop what nobody reads, and write the targets of reshapes as constants."""
+    """Evaluate constants, drop what nobody reads, make the targets of reshapes constant."""
     for _ in range(2):  # the first pass learns shapes that let the second one evaluate more
         optimizer.fold_constants_ir(
             model, onnx_shape_inference=True, should_fold=lambda node: _reads_parameter(node)
@@ -51,8 +51,9 @@ def _fix_target(graph: ir.Graph, node: ir.Node) -> None:
     pieces = concat.inputs
     if any(piece is None or _constant(piece) == 0 for piece in pieces):
         return
-    axes = [_axis(piece, data, position) for position, piece in enumerate(pieces) if piece]
-    if axes.count(-1) > 1 or None in axes:
+    found = [_axis(piece, data, position) for position, piece in enumerate(pieces) if piece]
+    axes = [axis for axis in found if axis is not None]
+    if len(axes) < len(found) or axes.count(-1) > 1:
         return
     name = f"{node.outputs[0].name}_target"
     constant = ir.Value(

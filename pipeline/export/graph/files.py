@@ -43,7 +43,7 @@ def save(model: ir.Model, file: Path, *, weights: str) -> None:
                 offset,
                 tensor.nbytes,
                 tensor.dtype,
-                shape=ir.Shape(tensor.shape),
+                shape=ir.Shape(tensor.numpy().shape),
                 name=value.name or "",
                 base_dir=file.parent,
             )

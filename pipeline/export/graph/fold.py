@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from pipeline.export.graph.body import Outline, boundary, build, signature
+from pipeline.export.graph.body import build, signature
+from pipeline.export.graph.boundary import boundary
 from pipeline.export.graph.order import producers, window
+from pipeline.export.graph.outline import Outline
 from pipeline.export.graph.scopes import move_into
 
 __all__ = ["Folder"]
@@ -58,9 +60,7 @@ class Folder:
         body.name = name
         body.opset_imports.update({"": self.model.opset_imports[""]})
         body.opset_imports.update({node.domain: 1 for node in body if node.domain})
-        function = ir.Function(
-            outline.domain, name, graph=body, attributes=_attributes(outline)
-        )
+        function = ir.Function(outline.domain, name, graph=body, attributes=_attributes(outline))
         self.model.functions[function.identifier()] = function
         self.model.opset_imports[outline.domain] = 1
         self._known[key] = function

@@ -1,4 +1,4 @@
-"""The nodes between the modules: masks and positions made before the blocks, a choice after them."""
+"""The nodes between the modules: masks and positions before the blocks, a choice after them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def glue_of(graph: ir.Graph, tree: Tree) -> Iterator[tuple[str, list[ir.Node]]]:
     """Find groups of nodes that belong to no module but those around the blocks, and name them."""
     loose = [node for node in graph if _is_glue(node, tree)] if tree.blocks else []
     parts = convex_parts(list(graph), loose) if loose else []
+    behind = _behind_blocks(graph, tree)
     for group in [group for part in parts for group in _connected(part)]:
         if len(group) > 1:
-            yield _title(group), group
+            yield _title(group, behind), group
 
 
 def _is_glue(node: ir.Node, tree: Tree) -> bool:
@@ -46,9 +47,17 @@ def _connected(part: Sequence[ir.Node]) -> list[list[ir.Node]]:
     return groups
 
 
-def _title(group: Sequence[ir.Node]) -> str:
+def _behind_blocks(graph: ir.Graph, tree: Tree) -> set[ir.Node]:
+    names = set(tree.blocks.values())
+    behind: set[ir.Node] = set()
+    for node in graph:
+        if node.op_type in names or any(before in behind for before in producers(node)):
+            behind.add(node)
+    return behind
+
+
+def _title(group: Sequence[ir.Node], behind: set[ir.Node]) -> str:
     read = [value for node in group for value in node.inputs if value is not None]
     if any(value.is_graph_input() and "mask" in (value.name or "") for value in read):
         return "AttentionMask"
-    after = any(node.domain for member in group for node in producers(member))
-    return "Readout" if after else "Setup"
+    return "Readout" if any(node in behind for node in group) else "Setup"

@@ -45,7 +45,7 @@ def scopes_of(node: ir.Node) -> tuple[Scope, ...]:
 
 
 def call_of(node: ir.Node) -> tuple[str, str] | None:
-    """Return name and target of the torch call a node is a part of, such as `aten.linear.default`."""
+    """Return name and target of the torch call behind a node: `linear_3`, `aten.linear.default`."""
     call: tuple[str, str] | None = node.meta.get(_CALL)
     return call
 

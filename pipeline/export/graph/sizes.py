@@ -24,6 +24,8 @@ class Size:
     """Name of the axis: `sequence`."""
     scalar: bool
     """Whether it is held in a tensor without axes, or else in one of shape (1,)."""
+    source: ir.Value
+    axis: int
 
 
 def symbol(value: ir.Value, axis: int) -> str | None:
@@ -48,7 +50,7 @@ def size_of(value: ir.Value) -> Size | None:
     if end - start != 1 or not 0 <= start < rank:
         return None
     name = symbol(measured, start)
-    return None if name is None else Size(name, scalar=len(value.shape) == 0)
+    return None if name is None else Size(name, len(value.shape) == 0, measured, start)
 
 
 def axis_of(name: str, values: Iterable[ir.Value]) -> tuple[ir.Value, int] | None:

@@ -6,12 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from pipeline.export.graph.arguments import observe
+from pipeline.export.graph.arguments import observe, operands
 from pipeline.export.graph.clean import clean
 from pipeline.export.graph.scopes import record
 
@@ -49,10 +50,15 @@ def trace(
         inputs: An example. An axis of length 1 would be taken for a fixed one, so none may be.
         axes: Names of the axes that vary, by input and position: `{"input_ids": {0: "batch"}}`.
         opset: Version of the ONNX operators.
+
+    Raises:
+        ValueError: The model is in train mode, or the example has an axis of length 1 that varies.
     """
-    assert not model.training, "trace a model in eval mode"
+    if model.training:
+        raise ValueError("trace a model in eval mode: call eval() first")
     short = [name for name in axes if any(inputs[name].shape[axis] < 2 for axis in axes[name])]
-    assert not short, f"an axis that varies has length 1 in the example of {short}"
+    if short:
+        raise ValueError(f"an axis that varies has length 1 in the example of {', '.join(short)}")
     with torch.no_grad(), _quiet():
         seen = observe(model, inputs, axes)
         program = torch.onnx.export(
@@ -66,13 +72,14 @@ def trace(
             optimize=False,
             verbose=False,
         )
-        assert program is not None
+        if program is None or program.exported_program is None:
+            raise RuntimeError("torch.onnx.export returned no program")
         flat: ir.Model = program.model
         names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         names |= {name for name, _ in model.named_buffers(remove_duplicate=False)}
         record(flat, inside="traced", parameters=names)
         clean(flat)
-    flat.graph.meta["graft.arguments"] = seen
+    flat.graph.meta["graft.arguments"] = replace(seen, calls=operands(program.exported_program))
     return flat
 
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import onnx_ir as ir
 
@@ -63,13 +64,14 @@ def plant(nodes: Iterable[ir.Node]) -> Tree:
             repeated[siblings, scope.type].append(scope)
     blocks = [scope for alike in repeated.values() if len(alike) > 1 for scope in alike]
     known = set(blocks)
-    spine, beside = set(), set()
+    spine: set[Scope] = set()
+    beside: set[Scope] = set()
     for stack in stacks:
         first = next((place for place, scope in enumerate(stack) if scope in known), None)
         if first is not None:
             spine.update(stack[:first])
     for stack in stacks:
-        for parent, scope in zip(stack, stack[1:], strict=False):
+        for parent, scope in pairwise(stack):
             if parent in spine and scope not in spine | known:
                 beside.add(scope)
     return Tree(
@@ -87,7 +89,7 @@ def _is_wrapper(scope: Scope) -> bool:
 
 
 def _name_blocks(blocks: list[Scope]) -> dict[Scope, str]:
-    """Number blocks as briefly as keeps them apart."""
+    """Give each block the shortest number that keeps it apart from the others."""
     ways = (
         lambda scope: scope.path.rpartition(".")[2],
         lambda scope: "_".join(part for part in scope.path.split(".") if part.isdigit()),

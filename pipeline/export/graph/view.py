@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,12 +12,12 @@ from onnx_ir.passes import common
 
 from pipeline.artifacts import Placement
 from pipeline.export.graph.arguments import Arguments
-from pipeline.export.graph.body import Outline
 from pipeline.export.graph.captions import FORMULAS, Captions
 from pipeline.export.graph.fold import Folder
 from pipeline.export.graph.glue import glue_of
 from pipeline.export.graph.names import adapter_title, formal_name, formal_name_in_adapter
 from pipeline.export.graph.order import convex_parts
+from pipeline.export.graph.outline import Outline
 from pipeline.export.graph.scopes import Scope, call_of, scopes_of
 from pipeline.export.graph.tree import is_adapter, is_trained, plant
 
@@ -26,9 +26,7 @@ __all__ = ["fold"]
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 
 
-def fold(
-    flat: ir.Model, placement: Placement, *, title: str, facts: Mapping[str, str]
-) -> ir.Model:
+def fold(flat: ir.Model, placement: Placement, *, title: str, facts: Mapping[str, str]) -> ir.Model:
     """Return a copy of a traced model in which adapters, layers and blocks are local functions.
 
     It has the same inputs, outputs and weights and computes the same. A graph with control flow
@@ -38,15 +36,15 @@ def fold(
         flat: From `trace`; not edited. Both models share their tensors.
         placement: Which modules carry an adapter, and the parameters of each.
         title: Name of the graph.
-        facts: What else to say of the model, shown as it is. `lora_dropout` is said of each adapter
-            too; `peft.adapter` is the name of the adapter, if that is not `default`.
+        facts: What else to say of the model, shown as it is. `peft.lora_dropout` is said of each
+            adapter too; `peft.adapter` is the name of the adapter, if that is not `default`.
     """
     model = flat.clone()
     captions = Captions(placement, facts)
     attributes = (attribute for node in model.graph for attribute in node.attributes.values())
     if not any(a.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for a in attributes):
         _View(model, captions).draw()
-        common.RemoveUnusedNodesPass()(model)
+        ir.passes.Sequential(common.RemoveUnusedNodesPass(), common.NameFixPass())(model)
     model.graph.name = title
     model.producer_name = "graft-pipeline"
     model.metadata_props.update(captions.totals())
@@ -64,6 +62,8 @@ class _View:
         self._arguments: Arguments = model.graph.meta["graft.arguments"]
         self._members: dict[Scope, dict[ir.Node, None]] = defaultdict(dict)
         for node in model.graph:
+            paths = [self._tree.name(scope.path) for scope in scopes_of(node)[-1:]]
+            node.name = "/".join(filter(None, [*paths, node.op_type]))
             self._enter(node)
 
     def draw(self) -> None:
@@ -81,8 +81,11 @@ class _View:
             outline = self._module(scope, around)
             if outline is not None:
                 self._fold(self._members[scope], outline)
+        seen: Counter[str] = Counter()
         for title, group in list(glue_of(self._graph, self._tree)):
-            self._contract(group, self._own(title, Scope("", title), ()))
+            seen[title] += 1
+            name = title if seen[title] == 1 else f"{title}_{seen[title]}"
+            self._contract(group, self._own(name, Scope("", title), ()))
 
     def _adapter(self, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         name, title = self._tree.name(scope.path), adapter_title(scope)
@@ -91,11 +94,9 @@ class _View:
             self._shared(title, scope, around),
             domain="peft",
             doc=FORMULAS.get(title, f"{scope.type}: a frozen layer and its adapter"),
-            formal=partial(
-                formal_name_in_adapter, path=scope.path, adapter=self._captions.adapter
-            ),
+            formal=partial(formal_name_in_adapter, path=scope.path, adapter=self._captions.adapter),
             attributes=numbers,
-            live="scaling" if "scaling" in numbers else None,
+            live="scaling" if "scaling" in numbers else "",
             metadata=self._captions.adapted(scope, name),
         )
 
@@ -131,9 +132,14 @@ class _View:
             if target == _ATTENTION:
                 calls[scopes_of(node), name].append(node)
         for (around, name), group in calls.items():
+            path = ".".join(filter(None, [*(scope.path for scope in around[-1:]), name]))
+            outline = self._shared("SDPA", Scope(path, _ATTENTION), around)
+            operands = self._arguments.calls.get(name, {})
             if len(group) > 1:
-                path = ".".join(filter(None, [*(scope.path for scope in around[-1:]), name]))
-                self._fold(group, self._shared("SDPA", Scope(path, _ATTENTION), around))
+                entering = {value.name for node in group for value in node.inputs if value}
+                rest = [role for operand, role in operands.items() if operand not in entering]
+                argument = partial(_operand, operands, rest[0] if len(rest) == 1 else None)
+                self._fold(group, replace(outline, argument=argument))
 
     def _shared(self, title: str, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         """Outline a node whose inside is like that of others: its weights show on the outside."""
@@ -190,3 +196,8 @@ class _View:
     def _enter(self, node: ir.Node) -> None:
         for scope in scopes_of(node):
             self._members[scope][node] = None
+
+
+def _operand(operands: Mapping[str, str], rest: str | None, value: ir.Value) -> str | None:
+    """Name an operand; `rest` is the one whose value the clean-up replaced by an equal one."""
+    return operands.get(value.name or "", rest)

@@ -1,0 +1,167 @@
+"""What happens beside the steps: keep the best weights, stop early, write down, show progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm  # type: ignore[import-untyped]
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["Keeper", "Recorder", "save_adapter"]
+
+log = logging.getLogger("pipeline.finetune")
+
+
+def save_adapter(model: PeftModel, source: str, folder: Path) -> None:
+    """Write the adapter and its head, as safetensors, whole or not at all.
+
+    Args:
+        model: With one adapter, named `default`.
+        source: What the adapter belongs to; replaces the path it was loaded from.
+        folder: Must not exist.
+    """
+    draft = folder.with_name(f".{folder.name}.draft")
+    model.peft_config["default"].base_model_name_or_path = source
+    # "auto" would ask the hub whether the vocabulary has grown; ours never does.
+    model.save_pretrained(draft, save_embedding_layers=False)
+    (draft / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+    file = draft / "adapter_config.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    for key, value in told.items():
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            told[key] = sorted(
+                set(value)
+            )  # PEFT: in the order of this process's hashes, some twice
+    file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    draft.rename(folder)
+
+
+class Keeper(TrainerCallback):  # type: ignore[misc]
+    """Saves the adapter after every evaluation; keeps the best one and the newest one."""
+
+    def __init__(self, folder: Path, source: str, metric: str, patience: int | None) -> None:
+        """Keep under `folder` what scores highest in `metric`; stop after `patience` epochs."""
+        self._folder, self._source, self._patience = folder, source, patience
+        self._metric = f"eval_{metric}"
+        self._since_best = 0
+        self.best_step = 0
+        self.best_metric = -math.inf
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best evaluation."""
+        return self._checkpoint(self.best_step)
+
+    def _checkpoint(self, step: int) -> Path:
+        return self._folder / f"checkpoint-{step}"
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: PeftModel,
+        metrics: Mapping[str, float],
+        **_: Any,
+    ) -> None:
+        step: int = state.global_step
+        if metrics[self._metric] > self.best_metric:
+            self.best_step, self.best_metric = step, metrics[self._metric]
+            self._since_best = 0
+        else:
+            self._since_best += 1
+        if self._since_best == self._patience:
+            control.should_training_stop = True
+        if state.is_world_process_zero:
+            save_adapter(model, self._source, self._checkpoint(step))
+            for other in self._folder.iterdir():
+                if other not in (self.best, self._checkpoint(step)):
+                    shutil.rmtree(other)
+
+
+class Recorder(TrainerCallback):  # type: ignore[misc]
+    """Writes `metrics.jsonl` and moves the bar, or says a line an epoch without a terminal."""
+
+    def __init__(self, file: Path, rows: Callable[[int], int]) -> None:
+        """Write to `file`; `rows` tells how many rows a step has, counted from 0."""
+        self._file, self._rows = file, rows
+        self._bar: tqdm | None = None
+        self._start = time.monotonic()
+        self._sum = self._seen = 0.0
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss over the rows of the epoch that ran last."""
+        return self._sum / self._seen
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._start = time.monotonic()
+        if state.is_world_process_zero and sys.stderr.isatty():
+            self._bar = tqdm(total=state.max_steps, desc="train", unit="step", dynamic_ncols=True)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self._sum = self._seen = 0.0
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: Mapping[str, float],
+        **_: Any,
+    ) -> None:
+        if "loss" in logs:
+            rows = self._rows(state.global_step - 1)
+            self._sum += logs["loss"] * rows
+            self._seen += rows
+        elif "eval_loss" not in logs:
+            return  # transformers' summary at the end
+        if not state.is_world_process_zero:
+            return
+        seconds = round(time.monotonic() - self._start, 3)
+        told = {"step": state.global_step, "epoch": state.epoch, **logs, "seconds": seconds}
+        # JSON has no infinity: fp16 meets it while it looks for its scale, and skips the step.
+        told = {key: value if math.isfinite(value) else None for key, value in told.items()}
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(told) + "\n")
+        if self._bar is not None and "loss" in logs:
+            self._bar.update(state.global_step - self._bar.n)
+            self._bar.set_postfix(loss=f"{logs['loss']:.4f}")
+        if "eval_loss" in logs:
+            self._say(state, logs, seconds)
+
+    def _say(self, state: TrainerState, logs: Mapping[str, float], seconds: float) -> None:
+        scores = ", ".join(
+            f"{name.removeprefix('eval_')} {value:.4f}"
+            for name, value in logs.items()
+            if name.startswith("eval_") and name != "eval_loss"
+        )
+        log.log(
+            logging.INFO if self._bar is None else logging.DEBUG,  # the bar is on the screen
+            "    epoch %.4g of %.4g: loss %.4f, validation loss %.4f, %s (%.1f s)",
+            state.epoch, state.num_train_epochs, self.train_loss, logs["eval_loss"], scores,
+            seconds,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also after an error."""
+        if self._bar is not None:
+            self._bar.close()

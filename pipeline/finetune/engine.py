@@ -1,0 +1,182 @@
+"""Transformers' Trainer with our batches, our loss over whole steps, and a guard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+import transformers
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+
+from pipeline.errors import CheckError
+from pipeline.finetune.sampler import Batches, evaluation_batches
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import PeftModel
+    from torch import Tensor
+
+    from pipeline.tasks import Collate, Task
+
+__all__ = ["Engine"]
+
+_SMALLEST_SCALE = 2.0**-10
+"""An fp16 loss scale below this has halved 26 times: the gradients are never finite."""
+
+
+class Engine(transformers.Trainer):  # type: ignore[misc]
+    """The loop is transformers'; which rows, which loss and which evaluation are ours."""
+
+    control: transformers.TrainerControl
+
+    def __init__(
+        self,
+        *,
+        model: PeftModel,
+        args: transformers.TrainingArguments,
+        task: Task,
+        batches: Batches,
+        tables: tuple[Dataset, Dataset],
+        collate: Collate,
+        callbacks: Sequence[transformers.TrainerCallback],
+    ) -> None:
+        """Take the tables of the splits train and validation."""
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=tables[0],
+            eval_dataset=tables[1],
+            callbacks=list(callbacks),
+        )
+        self.remove_callback(transformers.PrinterCallback)
+        self.task = task
+        self.batches = batches
+        self.model_accepts_loss_kwargs = True  # the loss is over the whole step: do not divide it
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return this process's micro-batches; accelerate does not cut them again."""
+        return _EpochLoader(
+            self.train_dataset,
+            batch_sampler=self.batches,
+            collate_fn=self._collate,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _collate(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        if examples:
+            batch: dict[str, Tensor] = self.data_collator(examples)
+            return batch
+        # The last step has fewer rows than processes: this one joins with a row that counts for
+        # nothing, because every process must take part in every exchange of gradients.
+        batch = self.data_collator([self.train_dataset[0]])
+        del batch["labels"]
+        return batch
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Tensor]], int]:
+        """Return the micro-batches of a step, and how many rows it has in all processes."""
+        batches = list(islice(epoch_iterator, num_batches))
+        # Dropout is a function of (seed, step, process), whatever ran before.
+        sequence = np.random.SeedSequence(
+            [self.args.seed, self.state.global_step, self.args.process_index]
+        )
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        return batches, self.batches.rows(self.state.global_step)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: int = 0,
+    ) -> Tensor:
+        """Return this micro-batch's part of the mean loss over the step."""
+        labels = inputs.pop("labels", None)
+        logits: Tensor = model(**inputs).logits
+        if labels is None:
+            return logits.float().sum() * 0.0
+        # Gradients are averaged over processes, and ours are parts of one sum.
+        return self.task.loss(logits, labels, num_items_in_batch) * float(self.args.world_size)
+
+    @torch.no_grad()
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        """Return the metrics of the validation split, the same in every process."""
+        rows = len(self.eval_dataset)
+        every = evaluation_batches(
+            np.asarray(self.eval_dataset["length"]), self.args.per_device_eval_batch_size
+        )
+        mine = every[self.args.process_index :: self.args.world_size]
+        loader = DataLoader(
+            self.eval_dataset,
+            batch_sampler=mine,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        self.model.eval()
+        parts: list[tuple[list[int], np.ndarray, np.ndarray, float]] = []
+        for numbers, loaded in zip(mine, loader, strict=True):
+            batch = self._prepare_inputs(loaded)
+            labels = batch.pop("labels")
+            logits = self.model(**batch).logits.float()
+            loss = self.task.loss(logits, labels, rows).item()
+            parts.append((numbers, logits.cpu().numpy(), labels.cpu().numpy(), loss))
+        parts = gather_object(parts)
+        order = np.argsort(np.concatenate([numbers for numbers, *_ in parts]))
+        scores = self.task.metrics(
+            np.concatenate([logits for _, logits, _, _ in parts])[order],
+            np.concatenate([labels for _, _, labels, _ in parts])[order],
+        )
+        metrics = {f"eval_{name}": value for name, value in scores.items()}
+        metrics["eval_loss"] = math.fsum(loss for *_, loss in parts)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Record, and stop at the first figure that is not finite.
+
+        Raises:
+            CheckError: Says which figure, at which step.
+        """
+        for key, name in (
+            ("loss", "training loss"),
+            ("grad_norm", "length of the gradient"),
+            ("eval_loss", "validation loss"),
+        ):
+            if math.isfinite(logs.get(key, 0.0)) or (key == "grad_norm" and self._seeks_scale()):
+                continue
+            raise CheckError(
+                f"finetune: the {name} is {logs[key]} at step {self.state.global_step}; try a "
+                f"lower finetune.learning_rate (now {self.args.learning_rate:g})"
+            )
+        # transformers counts micro-batches; an epoch is as far as its steps, however they are cut.
+        self.state.epoch = self.state.global_step / self.batches.steps
+        super().log(logs, start_time)
+
+    def _seeks_scale(self) -> bool:
+        """Whether fp16 just skipped a step to halve its loss scale, as it does at the start."""
+        scaler = self.accelerator.scaler
+        return (
+            scaler is not None
+            and bool(self.accelerator.optimizer_step_was_skipped)
+            and scaler.get_scale() > _SMALLEST_SCALE
+        )
+
+    def store_flos(self) -> None:
+        """Count nothing: it would cost an exchange between processes at every step."""
+
+
+class _EpochLoader(DataLoader[Any]):
+    def set_epoch(self, epoch: int) -> None:
+        cast("Batches", self.batch_sampler).set_epoch(epoch)

@@ -1,0 +1,168 @@
+"""One training, from the artifacts to the trained adapter."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import transformers
+
+from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
+from pipeline.errors import MachineError, StageError
+from pipeline.finetune.callbacks import Keeper, Recorder
+from pipeline.finetune.engine import Engine
+from pipeline.finetune.sampler import Batches
+from pipeline.tasks import task_named
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from pipeline.finetune.machine import Device, Precision
+    from pipeline.finetune.trainer import Trainer
+
+__all__ = ["train"]
+
+
+def train(
+    settings: Trainer,
+    adapted: AdaptedModel,
+    examples: Examples,
+    folder: Path,
+    *,
+    device: Device,
+    precision: Precision,
+) -> TrainedModel:
+    """Train in this process, one of those that met; only the first one writes."""
+    arguments = _arguments(settings, folder, device, precision)
+    processes = arguments.world_size
+    if settings.train_batch_size % processes:
+        raise StageError(
+            f"finetune.train_batch_size: {settings.train_batch_size} rows do not divide by "
+            f"{processes} processes; use a multiple of {processes}"
+        )
+    table = examples.load("train")
+    batches = Batches(
+        table["length"],
+        batch_size=settings.train_batch_size,
+        per_device=settings.per_device_train_batch_size,
+        process=arguments.process_index,
+        processes=processes,
+        seed=settings.seed,
+        by_length=settings.group_by_length,
+    )
+    arguments.gradient_accumulation_steps = batches.micro_batches
+    transformers.set_seed(settings.seed)
+    model = adapted.load(trainable=True)
+    _check_head_trains(model)
+    task = task_named(examples.task)
+    keeper = Keeper(
+        folder / "checkpoints",
+        adapted.base.source,
+        task.best_metric,
+        settings.early_stopping_patience,
+    )
+    recorder = Recorder(folder / "metrics.jsonl", batches.rows)
+    engine = Engine(
+        model=model,
+        args=arguments,
+        task=task,
+        batches=batches,
+        tables=(table, examples.load("validation")),
+        collate=task.collate(adapted.base.load_tokenizer()),
+        callbacks=[keeper, recorder, *_reporters(settings, folder, arguments)],
+    )
+    try:
+        engine.train()
+    except torch.OutOfMemoryError as error:
+        raise MachineError(
+            f"finetune: out of memory on {device}; halve finetune.per_device_train_batch_size="
+            f"{settings.per_device_train_batch_size}: the result stays the same"
+        ) from error
+    finally:
+        recorder.close()
+    if arguments.process_index == 0:
+        shutil.copytree(keeper.best, folder / "adapter")
+    engine.accelerator.wait_for_everyone()
+    return TrainedModel(
+        adapted=adapted,
+        folder=folder / "adapter",
+        steps=engine.state.global_step,
+        best_step=keeper.best_step,
+        metric=task.best_metric,
+        best_metric=keeper.best_metric,
+        train_loss=recorder.train_loss,
+    )
+
+
+def _arguments(
+    settings: Trainer, folder: Path, device: Device, precision: Precision
+) -> transformers.TrainingArguments:
+    on_cpu = device == "cpu"
+    return transformers.TrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=settings.num_train_epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        per_device_eval_batch_size=settings.per_device_eval_batch_size,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and torch.distributed.is_initialized() else None,
+        ddp_timeout=math.ceil(settings.timeout),
+        ddp_find_unused_parameters=False,
+        average_tokens_across_devices=False,
+        dataloader_num_workers=settings.dataloader_num_workers,
+        dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=False,
+        eval_strategy="epoch",
+        save_strategy="no",
+        logging_strategy="steps",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to=[],
+        disable_tqdm=True,
+        log_level="error",
+        log_level_replica="error",
+        seed=settings.seed,
+    )
+
+
+def _reporters(
+    settings: Trainer, folder: Path, arguments: transformers.TrainingArguments
+) -> list[transformers.TrainerCallback]:
+    if "tensorboard" not in settings.report_to:
+        return []
+    if find_spec("tensorboard") is None:
+        raise MachineError(
+            "finetune.report_to: tensorboard is not installed; "
+            "run: pip install 'graft-pipeline[tensorboard]'"
+        )
+    if arguments.process_index:
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))]
+
+
+def _check_head_trains(model: PeftModel) -> None:
+    inner = model.get_base_model()
+    body = f"{inner.base_model_prefix}."
+    head = {
+        name: value.requires_grad
+        for name, value in inner.named_parameters()
+        if not name.startswith(body) and ".original_module." not in name
+    }
+    if head and not any(head.values()):
+        raise StageError(
+            f"finetune: the head ({', '.join(head)}) is frozen, so training cannot reach the "
+            f"labels; name it in adapter.modules_to_save"
+        )

@@ -1,0 +1,7 @@
+"""Where finetune runs: in this process, or in several; and how several find one another."""
+
+from pipeline.launch.follow import assert_asked_processes, follow, is_follower
+from pipeline.launch.local import Local
+from pipeline.launch.multi_gpu import MultiGpu
+
+__all__ = ["Local", "MultiGpu", "assert_asked_processes", "follow", "is_follower"]

@@ -1,0 +1,171 @@
+"""Finetune in several processes of this machine, one a GPU, which are started for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+import pipeline.errors
+from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
+from pipeline.errors import MachineError
+from pipeline.launch.job import Failure, Job
+from pipeline.launch.local import Joined, started_processes
+from pipeline.launch.processes import run_and_listen
+
+if TYPE_CHECKING:
+    from pipeline.stage import Stage
+
+__all__ = ["MultiGpu", "Several"]
+
+log = logging.getLogger(__name__)
+
+_SAID_BY_LAUNCHER = re.compile(r"rank\s*:\s*(\d+) \(local_rank.*?\n\s*exitcode\s*:\s*(-?\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MultiGpu:
+    """Starts `accelerate launch`; without a GPU torchrun, on the CPU."""
+
+    num_processes: int
+    main_process_port: int | None
+    """Where the processes meet; None takes a free one."""
+
+    def __post_init__(self) -> None:
+        if self.num_processes < 1:
+            raise ValueError(f"num_processes must be at least 1, got {self.num_processes}")
+        if self.main_process_port is not None and not 1 <= self.main_process_port < 2**16:
+            raise ValueError(
+                f"main_process_port must be from 1 to 65535, got {self.main_process_port}"
+            )
+
+    def place(
+        self, stage: Stage[tuple[AdaptedModel, Examples], TrainedModel]
+    ) -> Stage[tuple[AdaptedModel, Examples], TrainedModel]:
+        """Return a stage that starts the processes when it runs.
+
+        Raises:
+            MachineError: Another number of processes was already started around this one.
+        """
+        started = started_processes()
+        if started not in (1, self.num_processes):
+            raise MachineError(
+                f"launch.num_processes: asked for {self.num_processes} processes, but {started} "
+                "were already started; use launch=local, or start one"
+            )
+        if self.num_processes == 1:
+            return stage
+        if started > 1:
+            return Joined(stage=stage)
+        return Several(
+            stage=stage,
+            num_processes=self.num_processes,
+            main_process_port=self.main_process_port,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Several:
+    """Runs a stage in processes of its own and returns what the first of them made."""
+
+    stage: Stage[tuple[AdaptedModel, Examples], TrainedModel]
+    num_processes: int
+    main_process_port: int | None
+
+    def run(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
+        command = self._command()
+        desk = folder.absolute() / ".launch"
+        desk.mkdir()
+        path, settings = Job.describe(self.stage)
+        job = Job(
+            stage=path,
+            settings=settings,
+            given=given,
+            folder=folder.absolute(),
+            num_processes=self.num_processes,
+            parent=os.getpid(),
+            terminal=_terminal(),
+        )
+        try:
+            (desk / "job.json").write_bytes(job.to_json())
+            code, said = run_and_listen([*command, str(desk)], self._environment())
+            if code != 0:
+                log.debug("what the launcher said:\n%s", said)  # to the log file of the run
+                raise _cause(desk, said, code)
+            return TypeAdapter(TrainedModel).validate_json((desk / "result.json").read_bytes())
+        finally:
+            shutil.rmtree(desk, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        import torch
+
+        gpus = 0 if getattr(self.stage, "device", None) == "cpu" else torch.cuda.device_count()
+        number, port = str(self.num_processes), self.main_process_port
+        if gpus == 0:
+            log.info("    no GPU in use: %s processes on the CPU", number)
+            where = ["--standalone"] if port is None else [f"--master_port={port}"]
+            launcher = ["torch.distributed.run", "--nproc_per_node", number, *where, "-m"]
+        elif gpus < self.num_processes:
+            raise MachineError(
+                f"launch.num_processes: asked for {number} GPUs, this machine has {gpus}"
+            )
+        else:
+            launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", number]
+            launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+            launcher += ["--main_process_port", str(port or 0), "--module"]
+        return [sys.executable, "-m", *launcher, "pipeline.worker"]
+
+    def _environment(self) -> dict[str, str]:
+        """Return ours, with a share of the cores, and with what this process can import."""
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        threads = min(int(os.environ.get("OMP_NUM_THREADS") or cores), cores // self.num_processes)
+        return os.environ | {
+            "OMP_NUM_THREADS": str(max(1, threads)),
+            "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
+        }
+
+
+def _terminal() -> Path | None:
+    try:
+        return Path(os.ttyname(sys.stderr.fileno()))
+    except (OSError, ValueError):  # not a terminal, or not even a file
+        return None
+
+
+def _cause(desk: Path, said: str, code: int) -> Exception:
+    """Return the one error that explains why the processes ended."""
+    failures = Failure.read_all(desk)
+    spoke = {failure.rank for failure in failures}
+    # A process that lost another one is a consequence; it explains only when nothing else does.
+    failures.sort(key=lambda failure: failure.error == "LostProcessError")
+    silent = [
+        (int(rank), int(status))
+        for rank, status in _SAID_BY_LAUNCHER.findall(said)
+        if int(rank) not in spoke and int(status) != -signal.SIGTERM
+    ]
+    first = failures[0] if failures else None
+    if silent and (first is None or first.error == "LostProcessError"):
+        rank, status = silent[0]
+        if status < 0:
+            return MachineError(
+                f"finetune: rank {rank} was killed by signal {-status} "
+                f"({signal.Signals(-status).name}), by hand or for want of memory"
+            )
+        return MachineError(f"finetune: rank {rank} ended with exit code {status} and no word")
+    if first is None:
+        told = said.strip().splitlines()
+        return MachineError(
+            f"finetune: the launcher ended with exit code {code}: {told[-1] if told else 'no word'}"
+        )
+    if first.expected is None:
+        return RuntimeError(f"finetune: rank {first.rank} failed\n{first.message}")
+    error: Exception = getattr(pipeline.errors, first.expected)(first.message)
+    return error
