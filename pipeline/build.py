@@ -1,4 +1,4 @@
-"""Turn the composed config into a checked `Plan`: all mistakes at once, before torch is imported."""
+"""Turn the composed config into a checked `Plan`: all mistakes at once, before torch loads."""
 
 from __future__ import annotations
 

@@ -292,6 +292,12 @@ def job(folder: Path, **changes: int) -> Job:
     )
 
 
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps a worker that runs in this process from changing how the tests log."""
+    monkeypatch.setattr(worker, "_speak_through_parent", lambda _: None)
+
+
 def test_a_job_survives_json(tmp_path: Path) -> None:
     one = job(tmp_path)
     again = Job.from_json(one.to_json())
@@ -299,6 +305,7 @@ def test_a_job_survives_json(tmp_path: Path) -> None:
     assert again.build() == Stand(does="nothing")
 
 
+@pytest.mark.usefixtures("unheard")
 def test_a_worker_asserts_the_number_of_processes(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_bytes(job(tmp_path, num_processes=2).to_json())
     with pytest.raises(SystemExit) as caught:
@@ -315,6 +322,7 @@ def test_a_worker_asserts_the_number_of_processes(tmp_path: Path) -> None:
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.usefixtures("unheard")
 def test_a_worker_leaves_the_artifact_as_json(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_bytes(job(tmp_path).to_json())
     worker.main(tmp_path)
