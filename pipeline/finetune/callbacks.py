@@ -143,8 +143,8 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(told) + "\n")
         if self._bar is not None and "loss" in logs:
+            self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
             self._bar.update(state.global_step - self._bar.n)
-            self._bar.set_postfix(loss=f"{logs['loss']:.4f}")
         if "eval_loss" in logs:
             self._say(state, logs, seconds)
 

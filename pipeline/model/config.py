@@ -32,6 +32,8 @@ class RandomWeights:
     config: Mapping[str, Any]
     """Fields of that type's config: `hidden_size`, `num_hidden_layers`, ..."""
     task: str
+    dropout: float | None
+    """Probability for every dropout the config has; None keeps the type's own."""
     seed: int
 
     def run(self, given: None, folder: Path) -> BaseModel:
@@ -63,7 +65,7 @@ class RandomWeights:
             folder,
             told=f"random weights, seed {self.seed}",
             task=self.task,
-            dropout=None,
+            dropout=self.dropout,
             allow_pickle=False,
         )
 
