@@ -28,6 +28,7 @@ from pipeline.launch import Local, MultiGpu, assert_asked_processes, is_follower
 from pipeline.launch.follow import _asked
 from pipeline.launch.job import Failure, Job
 from pipeline.launch.local import Joined
+from pipeline.launch.multi_gpu import _cause
 from pipeline.shipped import shipped_folder
 
 # This module is imported by every worker that runs `Stand`: torch would make each start slower.
@@ -229,6 +230,37 @@ def test_a_rank_killed_in_real_training_is_the_cause_not_the_one_that_lost_it(
     stage = MultiGpu(num_processes=2, main_process_port=None).place(trainer(num_train_epochs=2000))
     with pytest.raises(MachineError, match=r"^finetune: rank 1 was killed by signal 9 \(SIGKILL\)"):
         stage.run(given, folder)
+
+
+_LAUNCHER_SAYS = """
+  rank      : {rank} (local_rank: {rank})
+  exitcode  : {status} (pid: 7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failures", "said", "cause"),
+    [
+        ([("LostProcessError", "MachineError")], {1: -9}, "rank 1 was killed by signal 9"),
+        ([("RuntimeError", None)], {0: 1, 1: -11}, "rank 1 was killed by signal 11 (SIGSEGV)"),
+        ([("CheckError", "CheckError")], {0: 4, 1: -9}, "told by 0"),
+        ([("CheckError", "CheckError")], {0: 4, 1: -15}, "told by 0"),
+        ([("LostProcessError", "MachineError"), ("StageError", "StageError")], {}, "told by 1"),
+        ([("RuntimeError", None), ("StageError", "StageError")], {}, "told by 1"),
+        ([("LostProcessError", "MachineError"), ("KeyError", None)], {}, "told by 1"),
+        ([("LostProcessError", "MachineError")], {1: 3}, "rank 1 ended with exit code 3"),
+        ([("LostProcessError", "MachineError")], {}, "told by 0"),
+        ([], {}, "the launcher ended with exit code 1: no word"),
+    ],
+)
+def test_the_cause_is_the_process_that_explains_most(
+    tmp_path: Path, failures: list[tuple[str, str | None]], said: dict[int, int], cause: str
+) -> None:
+    for rank, (error, expected) in enumerate(failures):
+        told = f"told by {rank}"
+        Failure(rank=rank, error=error, expected=expected, message=told).write(tmp_path)
+    lines = "".join(_LAUNCHER_SAYS.format(rank=rank, status=said[rank]) for rank in said)
+    assert cause in str(_cause(tmp_path, lines, 1))
 
 
 @pytest.mark.slow

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Parity", "Report"]
 
 REFERENCE = "torch with adapter"
-_EXPORT_ROWS = 2
 _PROBE_ROWS = (3, 7)
 _TEST_BATCH = 32
 
@@ -116,8 +115,9 @@ class Parity:
             _inputs(collate, test, order[start : start + _TEST_BATCH])
             for start in range(0, len(order), _TEST_BATCH)
         ]
-        middle = np.resize(order[len(order) // 2 :], _EXPORT_ROWS)
-        self.sample: dict[str, Tensor] = _inputs(collate, test, middle)
+        # Two lengths, so that there is padding and the model makes a mask.
+        pair = order[[len(order) // 4, len(order) // 2]]
+        self.sample: dict[str, Tensor] = _inputs(collate, test, pair)
         """The batch to trace with: int64 tensors (2, tokens) by input name."""
         self._probes = [
             _other_length(_inputs(collate, test, rows), self.sample) for rows in _probe_rows(order)

@@ -100,7 +100,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._file, self._rows = file, rows
         self._bar: tqdm | None = None
         self._start = time.monotonic()
-        self._sum = self._seen = 0.0
+        self._sum = self._seen = self._epochs = 0.0
 
     @property
     def train_loss(self) -> float:
@@ -111,6 +111,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self._start = time.monotonic()
+        self._epochs = args.num_train_epochs
         if state.is_world_process_zero and sys.stderr.isatty():
             self._bar = tqdm(total=state.max_steps, desc="train", unit="step", dynamic_ncols=True)
 
@@ -157,7 +158,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         log.log(
             logging.INFO if self._bar is None else logging.DEBUG,  # the bar is on the screen
             "    epoch %.4g of %.4g: loss %.4f, validation loss %.4f, %s (%.1f s)",
-            state.epoch, state.num_train_epochs, self.train_loss, logs["eval_loss"], scores,
+            state.epoch, self._epochs, self.train_loss, logs["eval_loss"], scores,
             seconds,
         )  # fmt: skip
 

@@ -25,7 +25,7 @@ Device = Literal["cpu", "cuda"]
 Precision = Literal["no", "bf16", "fp16"]
 
 _meetings = count()
-_LOST = re.compile(r"time[d ]*out|connection (closed|reset|refused)|peer|watchdog", re.IGNORECASE)
+_LOST = re.compile(r"time[d ]*out|connection|broken pipe|peer|gloo.transport|nccl", re.IGNORECASE)
 
 
 class LostProcessError(MachineError):

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _SAID_BY_LAUNCHER = re.compile(r"rank\s*:\s*(\d+) \(local_rank.*?\n\s*exitcode\s*:\s*(-?\d+)")
 
+_CONSEQUENCES = ("LostProcessError",)
+"""Errors of a process that explain only when no other process says or shows more."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MultiGpu:
@@ -144,22 +147,22 @@ def _cause(desk: Path, said: str, code: int) -> Exception:
     """Return the one error that explains why the processes ended."""
     failures = Failure.read_all(desk)
     spoke = {failure.rank for failure in failures}
-    # A process that lost another one is a consequence; it explains only when nothing else does.
-    failures.sort(key=lambda failure: failure.error == "LostProcessError")
     silent = [
         (int(rank), int(status))
         for rank, status in _SAID_BY_LAUNCHER.findall(said)
-        if int(rank) not in spoke and int(status) != -signal.SIGTERM
+        if int(rank) not in spoke and int(status) != -signal.SIGTERM  # the launcher's own
     ]
+    # What one process lost or tripped over when another was killed is a consequence.
+    failures.sort(key=lambda failure: (failure.error in _CONSEQUENCES, failure.expected is None))
     first = failures[0] if failures else None
-    if silent and (first is None or first.error == "LostProcessError"):
-        rank, status = silent[0]
-        if status < 0:
+    for rank, status in silent:
+        if status < 0 and (first is None or first.error in _CONSEQUENCES or first.expected is None):
             return MachineError(
                 f"finetune: rank {rank} was killed by signal {-status} "
                 f"({signal.Signals(-status).name}), by hand or for want of memory"
             )
-        return MachineError(f"finetune: rank {rank} ended with exit code {status} and no word")
+        if status > 0 and (first is None or first.error in _CONSEQUENCES):
+            return MachineError(f"finetune: rank {rank} ended with exit code {status} and no word")
     if first is None:
         told = said.strip().splitlines()
         return MachineError(

@@ -52,4 +52,4 @@ class SequenceClassification:
         }
 
     def dynamic_axes(self, inputs: Sequence[str]) -> dict[str, dict[int, str]]:
-        return {name: {0: "batch", 1: "sequence"} for name in inputs}
+        return {name: {0: "batch", 1: "tokens"} for name in inputs}
