@@ -7,10 +7,8 @@ export, and then the whole test split, which also gives each format its own task
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import CheckError
+from pipeline.export.report import REFERENCE, Probe, Report, rank, worse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,78 +27,10 @@ if TYPE_CHECKING:
 
     from pipeline.tasks import Collate, Task
 
-__all__ = ["Parity", "Report"]
+__all__ = ["Parity"]
 
-REFERENCE = "torch with adapter"
 _PROBE_ROWS = (3, 7)
 _TEST_BATCH = 32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
-    """One batch that every format answered, and the differences found on it."""
-
-    rows: int
-    tokens: int
-    padding: int
-    """Padded positions among rows x tokens."""
-    differences: Mapping[str, float]
-    """Largest difference of a logit from the reference, in units of the largest logit."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
-    """The content of `parity.json`."""
-
-    tolerance: float
-    largest_difference: float
-    within_tolerance: bool
-    effect_of_adapter: float
-    """How much the logits change when the adapters are switched off, in the same unit."""
-    export_shape: tuple[int, int]
-    """Rows and tokens of the batch the graph was traced with."""
-    probes: tuple[Probe, ...]
-    formats: Mapping[str, Mapping[str, float]]
-    """For each format: its task metrics on the test split and its largest difference there."""
-
-    @property
-    def reference(self) -> Mapping[str, float]:
-        """The metrics of the trained model in torch."""
-        return self.formats[REFERENCE]
-
-    def save(self, file: Path) -> None:
-        """Write as JSON."""
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-
-    def lines(self) -> Iterator[str]:
-        """Yield what a person wants to read: a line a format."""
-        for name, told in self.formats.items():
-            metrics = ", ".join(
-                f"{key} {value:.4f}" for key, value in told.items() if key != "difference"
-            )
-            yield f"{name:<24} test {metrics}, differs by {told['difference']:.1e}"
-        yield (
-            f"switching the adapters off changes the logits by {self.effect_of_adapter:.2g}; "
-            f"tolerance {self.tolerance:.0e}"
-        )
-
-    def assert_within_tolerance(self) -> None:
-        """Refuse the export when any format differs too much.
-
-        Raises:
-            CheckError: Names the worst format, its difference and the tolerance.
-        """
-        if self.within_tolerance:
-            return
-        found = {name: told["difference"] for name, told in self.formats.items()}
-        for probe in self.probes:
-            for name, value in probe.differences.items():
-                found[name] = _worse(found[name], value)
-        worst = max(found, key=lambda name: _rank(found[name]))
-        raise CheckError(
-            f"export: {worst} differs from {REFERENCE} by {found[worst]:.2e} of the largest logit, "
-            f"more than export.tolerance={self.tolerance:.2e}"
-        )
 
 
 class Parity:
@@ -164,11 +95,11 @@ class Parity:
         largest = 0.0
         for values in differences.values():
             for value in values:
-                largest = _worse(largest, value)
+                largest = worse(largest, value)
         formats = {
             name: {
                 **self._task.metrics(np.concatenate(answers[probes:]), self._labels),
-                "difference": max(differences[name][probes:], key=_rank),
+                "difference": max(differences[name][probes:], key=rank),
             }
             for name, answers in self._answers.items()
         }
@@ -259,15 +190,6 @@ def _adapters_off(model: PeftModel) -> Iterator[None]:
 def _difference(expected: np.ndarray, found: np.ndarray) -> float:
     """Return the largest difference in units of the largest logit, which counts at least 1."""
     return float(np.abs(expected - found).max() / max(1.0, float(np.abs(expected).max())))
-
-
-def _rank(difference: float) -> float:
-    """Return a value to order differences by; one that is not a number is the worst."""
-    return float("inf") if np.isnan(difference) else difference
-
-
-def _worse(a: float, b: float) -> float:
-    return max(a, b, key=_rank)
 
 
 def _probe(batch: Mapping[str, Tensor], differences: Mapping[str, float]) -> Probe:
