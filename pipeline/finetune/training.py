@@ -13,6 +13,7 @@ import transformers
 
 from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
 from pipeline.errors import MachineError, StageError
+from pipeline.finetune.attention import attend_in_float32
 from pipeline.finetune.callbacks import Keeper, Recorder
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.sampler import Batches
@@ -58,6 +59,8 @@ def train(
     transformers.set_seed(settings.seed)
     model = adapted.load(trainable=True)
     _check_head_trains(model)
+    if device == "cpu" and precision == "bf16":
+        attend_in_float32(model)
     task = task_named(examples.task)
     keeper = Keeper(
         folder / "checkpoints",
