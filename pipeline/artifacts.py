@@ -9,6 +9,7 @@ then: importing this module costs nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,17 +26,17 @@ __all__ = [
     "BaseModel",
     "Examples",
     "ExportedModel",
+    "HashedFile",
     "Module",
     "Placement",
     "TrainedModel",
     "View",
-    "WeightFile",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WeightFile:
-    """One file of weights, where it lies; the weights of a base model are never copied."""
+class HashedFile:
+    """A file that was read where it lies: weights and data are never copied."""
 
     path: Path
     sha256: str
@@ -49,16 +50,18 @@ class BaseModel:
 
     folder: Path
     """Config and tokenizer, saved by us."""
-    weights: tuple[WeightFile, ...]
-    """All in one folder, in the transformers layout."""
+    weights: tuple[HashedFile, ...]
+    """Those that are loaded, all in one folder, in the transformers layout."""
+    name: str
+    """Its id on the hub if it has one, else a word; never a path of this machine."""
+    revision: str | None
+    """Commit on the hub, if it came from there."""
     source: str
     """Where it came from, exactly: `google-bert/bert-base-uncased@<commit>`, a package, a path."""
     task: str
     """Key of `pipeline.tasks`."""
     auto_class: str
     """The transformers class that loads it, such as `AutoModelForSequenceClassification`."""
-    allow_pickle: bool = False
-    """Whether the user asked for weights that are not safetensors."""
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer the model was pretrained with."""
@@ -88,7 +91,7 @@ class BaseModel:
             self.weights[0].path.parent,
             config=config,
             dtype="float32",
-            use_safetensors=not self.allow_pickle,
+            use_safetensors=self.weights[0].path.suffix == ".safetensors",
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             local_files_only=True,
@@ -109,6 +112,45 @@ class BaseModel:
         loaded: PreTrainedModel = model.eval()
         return loaded
 
+    def load_adapter(
+        self, labels: tuple[str, ...], adapter: Path, *, trainable: bool = False
+    ) -> PeftModel:
+        """Return the model with an adapter of PEFT's format in it; in train mode if `trainable`."""
+        from peft import PeftModel
+
+        loaded: PeftModel = PeftModel.from_pretrained(
+            self.load(labels), adapter, is_trainable=trainable, local_files_only=True
+        )
+        return loaded.train(trainable)
+
+    def save_adapter(self, model: PeftModel, folder: Path) -> None:
+        """Write the adapter of `model`, its head included, in PEFT's format: safetensors only.
+
+        The files name this base by its id on the hub and hold no path of this machine; the same
+        weights give the same bytes.
+        """
+        settings = model.peft_config["default"]
+        settings.base_model_name_or_path, settings.revision = self.name, self.revision
+        # "auto" would ask the hub whether the vocabulary has grown; ours never does.
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+        file = folder / "adapter_config.json"
+        told = json.loads(file.read_text(encoding="utf-8"))
+        for key, value in told.items():
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+                told[key] = sorted(set(value))  # PEFT writes sets in the order of their hashes
+        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+    def load_merged(self, folder: Path) -> PreTrainedModel:
+        """Return a model of the same class from a folder that `save_pretrained` wrote."""
+        import transformers
+
+        auto_class = getattr(transformers, self.auto_class)
+        merged: PreTrainedModel = auto_class.from_pretrained(
+            folder, dtype="float32", use_safetensors=True, local_files_only=True
+        )
+        return merged.eval()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
@@ -117,6 +159,10 @@ class Examples:
     folder: Path
     task: str
     """Key of `pipeline.tasks`."""
+    sources: tuple[HashedFile, ...]
+    """The files the rows were read from; none for the hub."""
+    revision: str | None
+    """What the hub calls the version that was read, if it came from there."""
     labels: tuple[str, ...]
     """Label names; the integer in a table's column `labels` is an index into them."""
     train_rows: int
@@ -166,7 +212,7 @@ class Placement:
     kind: str
     """PEFT's type of the adapter: `LORA`."""
     modules: tuple[Module, ...]
-    """Every module that has parameters of its own or could carry an adapter, in model order."""
+    """Every module of the base model, in its order."""
     frozen: int
     """Parameters in all that do not train."""
     trainable: int
@@ -208,7 +254,7 @@ class AdaptedModel:
 
     def load(self, *, trainable: bool = False) -> PeftModel:
         """Return base and adapter together, on the CPU; in train mode when `trainable`."""
-        return _with_adapter(self.base, self.labels, self.folder, trainable=trainable)
+        return self.base.load_adapter(self.labels, self.folder, trainable=trainable)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,11 +274,16 @@ class TrainedModel:
     """Its value on the validation split."""
     train_loss: float
     """Mean training loss of the last epoch, nats."""
+    processes: int
+    """How many processes trained."""
+    device: str
+    """What they trained on: `cpu` or `cuda`."""
+    precision: str
+    """Of the forward pass: `no` is float32, else `bf16` or `fp16`."""
 
     def load(self) -> PeftModel:
         """Return base and trained adapter together, in eval mode, on the CPU."""
-        base, labels = self.adapted.base, self.adapted.labels
-        return _with_adapter(base, labels, self.folder, trainable=False)
+        return self.adapted.base.load_adapter(self.adapted.labels, self.folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,9 +305,8 @@ class ExportedModel:
     """`parity.json`: the differences found and the task metrics of each format."""
     largest_difference: float
     """The largest of those differences, in units of the largest logit."""
-    test_accuracy: float
-    """Accuracy of the trained model on the test split, 0 to 1."""
-    test_macro_f1: float
+    test_metrics: Mapping[str, float]
+    """The task's metrics of the trained model on the test split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,14 +318,3 @@ class View:
     """`auto`, `always` or `never`: whether to show it to the user when the run is over."""
     port: int = 0
     """On localhost, while it is shown; 0 stands for any free one."""
-
-
-def _with_adapter(
-    base: BaseModel, labels: tuple[str, ...], adapter: Path, *, trainable: bool
-) -> PeftModel:
-    from peft import PeftModel
-
-    loaded: PeftModel = PeftModel.from_pretrained(
-        base.load(labels), adapter, is_trainable=trainable, local_files_only=True
-    )
-    return loaded.train(trainable)

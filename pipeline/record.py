@@ -189,7 +189,7 @@ def _facts(made: Any, root: Path) -> dict[str, Any]:
             value = str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
         if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
             value = list(value)
-        if value is None or isinstance(value, int | float | str | list):
+        if value is None or isinstance(value, int | float | str | list | dict):
             facts[field.name] = value
         elif isinstance(value, tuple) and all(is_dataclass(item) for item in value):
             facts[field.name] = [_facts(item, root) for item in value]

@@ -20,7 +20,12 @@ Run = Callable[..., AdaptedModel]
 @pytest.fixture
 def run(composed: Compose, base: BaseModel, examples: Examples, tmp_path: Path) -> Run:
     def run_with(*overrides: str) -> AdaptedModel:
-        stage = build_stage("adapter", composed(*(f"adapter.{o}" for o in overrides))["adapter"])
+        stage = build_stage(
+            "adapter",
+            composed(
+                *(f"+adapter.{o[1:]}" if o.startswith("+") else f"adapter.{o}" for o in overrides)
+            )["adapter"],
+        )
         return stage.run((base, examples), tmp_path)  # type: ignore[attr-defined, no-any-return]
 
     return run_with
@@ -106,12 +111,53 @@ def test_unknown_module_to_save_is_refused(run: Run) -> None:
 def test_head_that_would_stay_frozen_and_random_is_refused(base: BaseModel) -> None:
     from peft import LoraConfig, get_peft_model
 
-    from pipeline.adapter.lora import _check_head_trains
+    from pipeline.tasks.head import check_head_trains
 
     without_task = LoraConfig(target_modules=["query"])  # what a missing task type does
     model = get_peft_model(base.load(LABELS), without_task)
     with pytest.raises(StageError, match=r"the head \(classifier.*would stay frozen"):
-        _check_head_trains(model)
+        check_head_trains(model)
+
+
+def test_part_of_a_head_that_would_stay_frozen_is_refused_too(base: BaseModel) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from pipeline.tasks.head import check_head_trains
+
+    lora_in_the_head = LoraConfig(target_modules=["query", "classifier"])
+    model = get_peft_model(base.load(LABELS), lora_in_the_head)  # A and B train, W is random
+    with pytest.raises(StageError, match=r"the head \(classifier.base_layer.*would stay frozen"):
+        check_head_trains(model)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["exclude_modules=[vaule]"], "exclude_modules: 'vaule' matches no module; did you mean"),
+        (["exclude_modules=[value]"], "target_modules: 'value' touches none of the 2 adapted"),
+        (["layers_to_transform=[0,99]"], "layers_to_transform: block 99 touches none of the 2"),
+        (["+rank_pattern.vaule=4"], "rank_pattern or alpha_pattern: 'vaule' touches none of the 4"),
+        (["target_modules='.*query'", "layers_to_transform=[0]"], "adapter: "),
+    ],
+)
+def test_setting_that_touches_nothing_is_refused(overrides: list[str], says: str, run: Run) -> None:
+    with pytest.raises(StageError) as caught:
+        run(*overrides)
+    assert says in str(caught.value)
+
+
+def test_rank_pattern_gives_the_named_modules_another_rank(run: Run) -> None:
+    placement = run(r"+rank_pattern={layer.0.attention.self.query:2}").placement
+    ranks = {module.name.split("layer.")[1]: module.r for module in placement.adapted}
+    assert ranks["0.attention.self.query"] == 2
+    assert ranks["1.attention.self.query"] == 8
+
+
+def test_placement_lists_every_module_of_the_model(run: Run, base: BaseModel) -> None:
+    names = {name for name, _ in base.load(LABELS).named_modules() if name}
+    modules = run().placement.modules
+    assert {module.name for module in modules} == names
+    assert {m.why for m in modules if m.name == "bert.encoder"} == {"no parameters of its own"}
 
 
 def test_rank_above_the_layer_is_refused(run: Run) -> None:
@@ -139,7 +185,7 @@ def test_saved_adapter_is_pefts_format_without_a_path_of_this_machine(run: Run) 
     made = run()
     config = json.loads((made.folder / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
-    assert config["base_model_name_or_path"] == "random weights, seed 0"
+    assert config["base_model_name_or_path"] == "random-bert"
     assert sorted(file.name for file in made.folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",

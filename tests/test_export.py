@@ -34,7 +34,7 @@ def moved(adapted: AdaptedModel, folder: Path, by: float) -> TrainedModel:
     model.save_pretrained(folder, save_embedding_layers=False)
     return TrainedModel(
         adapted=adapted, folder=folder, steps=1, best_step=1, metric="macro_f1",
-        best_metric=0.5, train_loss=1.0,
+        best_metric=0.5, train_loss=1.0, processes=1, device="cpu", precision="no",
     )  # fmt: skip
 
 
@@ -60,7 +60,8 @@ def test_every_format_is_there(exported: ExportedModel) -> None:
 def test_parity_names_the_differences_and_metrics_of_each_format(exported: ExportedModel) -> None:
     told = json.loads(exported.parity.read_text())
     assert set(told["formats"]) == {
-        "torch with adapter", "torch merged", "adapted.onnx", "adapted.view.onnx", "merged.onnx",
+        "torch with adapter", "merged/", "adapter/",
+        "adapted.onnx", "adapted.view.onnx", "merged.onnx",
     }  # fmt: skip
     assert told["within_tolerance"]
     assert told["largest_difference"] < 1e-5
@@ -137,7 +138,7 @@ def test_weight_that_is_not_finite_is_never_exported(
     save_file(weights, file, metadata={"format": "pt"})
     broken = TrainedModel(
         adapted=trained.adapted, folder=folder, steps=1, best_step=1, metric="macro_f1",
-        best_metric=0.5, train_loss=1.0,
+        best_metric=0.5, train_loss=1.0, processes=1, device="cpu", precision="no",
     )  # fmt: skip
     stage = build_stage("export", composed()["export"])
     with pytest.raises(CheckError, match=r"1 weights hold NaN or infinity, first: .*lora_B"):

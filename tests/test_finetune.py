@@ -26,7 +26,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn import functional
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from pipeline.artifacts import AdaptedModel, BaseModel, Examples, TrainedModel, WeightFile
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples, HashedFile, TrainedModel
 from pipeline.build import build_stage
 from pipeline.errors import CheckError, ConfigError, MachineError, StageError
 from pipeline.finetune import Trainer
@@ -61,10 +61,12 @@ def make_base(folder: Path) -> BaseModel:
     PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token=PAD, unk_token=UNKNOWN
     ).save_pretrained(folder)
-    weights = WeightFile(path=folder / "model.safetensors", sha256="", size=0)
+    weights = HashedFile(path=folder / "model.safetensors", sha256="", size=0)
     return BaseModel(
         folder=folder,
         weights=(weights,),
+        name=SOURCE,
+        revision=None,
         source=SOURCE,
         task="sequence_classification",
         auto_class="AutoModelForSequenceClassification",
@@ -99,6 +101,8 @@ def make_examples(folder: Path, *, train: int = 22, validation: int = 13) -> Exa
     return Examples(
         folder=folder,
         task="sequence_classification",
+        sources=(),
+        revision=None,
         labels=LABELS,
         train_rows=train,
         validation_rows=validation,
@@ -394,6 +398,8 @@ def test_an_empty_split_is_refused(given: Given, tmp_path: Path, split: str) -> 
     examples = Examples(
         folder=tmp_path,
         task="sequence_classification",
+        sources=(),
+        revision=None,
         labels=LABELS,
         train_rows=empty.get("train", 5),
         validation_rows=empty.get("validation", 5),

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from pipeline import worker
-from pipeline.artifacts import AdaptedModel, BaseModel, Examples, TrainedModel, WeightFile
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples, HashedFile, TrainedModel
 from pipeline.build import build_stage
 from pipeline.errors import CheckError, ConfigError, MachineError
 from pipeline.launch import Local, MultiGpu, assert_asked_processes, is_follower
@@ -68,15 +68,20 @@ class Stand:
             metric="macro_f1",
             best_metric=0.1 + 0.2,
             train_loss=1 / 3,
+            processes=2,
+            device="cpu",
+            precision="no",
         )
 
 
 def artifacts(folder: Path) -> tuple[AdaptedModel, Examples]:
     """Return artifacts with nothing behind them."""
-    weights = WeightFile(path=folder / "model.safetensors", sha256="00", size=1)
+    weights = HashedFile(path=folder / "model.safetensors", sha256="00", size=1)
     base = BaseModel(
         folder=folder,
         weights=(weights,),
+        name="tiny@0",
+        revision=None,
         source="tiny@0",
         task="sequence_classification",
         auto_class="AutoModelForSequenceClassification",
@@ -85,6 +90,8 @@ def artifacts(folder: Path) -> tuple[AdaptedModel, Examples]:
     examples = Examples(
         folder=folder,
         task="sequence_classification",
+        sources=(),
+        revision=None,
         labels=("a", "b"),
         train_rows=3,
         validation_rows=2,
@@ -169,6 +176,9 @@ def test_the_first_process_returns_its_artifact_and_nothing_stays(
         metric="macro_f1",
         best_metric=0.1 + 0.2,
         train_loss=1 / 3,
+        processes=2,
+        device="cpu",
+        precision="no",
     )
     assert {file.name for file in tmp_path.iterdir()} == {"pid-0", "pid-1"}
     said = [record.getMessage() for record in caplog.records if record.name == "pipeline.finetune"]

@@ -11,7 +11,7 @@ from conftest import LABELS, Compose
 
 from pipeline.artifacts import BaseModel
 from pipeline.build import build_stage
-from pipeline.errors import MachineError, StageError
+from pipeline.errors import ConfigError, MachineError, StageError
 
 Run = Callable[..., BaseModel]
 
@@ -180,3 +180,30 @@ def test_what_is_not_a_model_folder_is_named(run: Run, tmp_path: Path, copy: Pat
 def test_unknown_model_type_suggests_the_nearest(run: Run) -> None:
     with pytest.raises(StageError, match="has no 'berrt'; did you mean 'bert'"):
         run("random_bert", "model_type=berrt")
+
+
+def test_the_file_that_was_hashed_is_the_file_that_is_loaded(
+    run: Run, base: BaseModel, copy: Path
+) -> None:
+    """A pickle beside the safetensors is never read, whatever is allowed."""
+    import torch
+    from safetensors.torch import load_file
+
+    zeros = {k: torch.zeros_like(v) for k, v in load_file(copy / "model.safetensors").items()}
+    torch.save(zeros, copy / "pytorch_model.bin")
+    (copy / "adapter_model.safetensors").write_bytes((copy / "model.safetensors").read_bytes())
+    made = run("local", f"path={copy}", "allow_pickle=true")
+    assert [weight.path.name for weight in made.weights] == ["model.safetensors"]
+    ours, theirs = made.load(LABELS).bert, base.load(LABELS).bert
+    assert all((a == b).all() for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("option", ["minilm", "local", "bert_base", "random_bert"])
+def test_dropout_is_a_probability(option: str, run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"model.dropout must be in \[0, 1\), got 7"):
+        run(option, "dropout=7", *(["path=x"] if option == "local" else []))
+
+
+def test_no_path_of_this_machine_is_part_of_the_name(run: Run, copy: Path) -> None:
+    assert run("local", f"path={copy}").name == "copy"
+    assert run("minilm").name == "sentence-transformers/all-MiniLM-L6-v2"

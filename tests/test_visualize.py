@@ -65,7 +65,7 @@ def tiny_view(file: Path) -> None:
 def exported(view: Path) -> ExportedModel:
     return ExportedModel(
         view=view, adapted=view, merged=view, merged_model=view, adapter=view, parity=view,
-        largest_difference=0.0, test_accuracy=1.0, test_macro_f1=1.0,
+        largest_difference=0.0, test_metrics={"accuracy": 1.0, "macro_f1": 1.0},
     )  # fmt: skip
 
 

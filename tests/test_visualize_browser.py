@@ -54,7 +54,7 @@ def folder(adapted: AdaptedModel, tmp_path_factory: pytest.TempPathFactory) -> P
     given = ExportedModel(
         view=export / "view.onnx", adapted=export / "adapted.onnx", merged=export,
         merged_model=export, adapter=export, parity=export, largest_difference=0.0,
-        test_accuracy=1.0, test_macro_f1=1.0,
+        test_metrics={"accuracy": 1.0, "macro_f1": 1.0},
     )  # fmt: skip
     return Netron(open="never", port=0, weights=True).run(given, folder).folder
 

@@ -79,20 +79,25 @@ class Lora:
         import torch
 
         from pipeline.adapter.placement import place, show
-        from pipeline.adapter.targets import check_targets
+        from pipeline.adapter.targets import check_adapted, check_names
+        from pipeline.tasks.head import check_head_trains
 
         base, examples = given
         torch.manual_seed(self.seed)  # the head and the matrices A start from random values
         model = base.load(examples.labels)
-        check_targets(model, self.target_modules, self.modules_to_save)
+        check_names(model, self.target_modules, self.exclude_modules, self.modules_to_save)
         before = {name: type(module).__name__ for name, module in model.named_modules()}
         adapted = self._insert(model, base)
-        _check_head_trains(adapted)
+        check_head_trains(adapted)
         self._check_rank(adapted)
         placement = place(adapted, before)
-        adapted.peft_config["default"].base_model_name_or_path = base.source
-        adapted.save_pretrained(folder, save_embedding_layers=False)  # none is ever resized
-        (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+        check_adapted(
+            [module.name for module in placement.adapted],
+            self.target_modules,
+            self.layers_to_transform,
+            (*self.rank_pattern, *self.alpha_pattern),
+        )
+        base.save_adapter(adapted, folder)
         placement.save(folder / "placement.json")
         show(placement)
         return AdaptedModel(
@@ -114,12 +119,12 @@ class Lora:
                 values[name] = list(value)
             elif isinstance(value, Mapping):
                 values[name] = dict(value)
-        settings = LoraConfig(**values, task_type=task_named(base.task).peft_task_type)
         try:
+            settings = LoraConfig(**values, task_type=task_named(base.task).peft_task_type)
             inserted: PeftModel = get_peft_model(model, settings)
         except ValueError as error:
-            # PEFT refuses layer types it has no LoRA for, and says which ones it has.
-            raise StageError(f"adapter.target_modules: {' '.join(str(error).split())}") from error
+            # PEFT refuses layer types it has no LoRA for, and settings that exclude one another.
+            raise StageError(f"adapter: {' '.join(str(error).split())}") from error
         return inserted
 
     def _check_rank(self, model: PeftModel) -> None:
@@ -134,20 +139,3 @@ class Lora:
                     f"adapter.r: {r} is more than {name} is wide ({module.in_features} to "
                     f"{module.out_features}); at most {narrow} makes sense"
                 )
-
-
-def _check_head_trains(model: PeftModel) -> None:
-    """Refuse a model whose head would stay random: PEFT freezes it without the task's type."""
-    inner = model.get_base_model()
-    body = f"{inner.base_model_prefix}."
-    head = [
-        (name, value)
-        for name, value in inner.named_parameters()
-        if not name.startswith(body) and ".original_module." not in f".{name}"
-    ]
-    asleep = [name for name, value in head if not value.requires_grad]
-    if asleep and not any(value.requires_grad for _, value in head):
-        raise StageError(
-            f"adapter.modules_to_save: the head ({asleep[0]}) would stay frozen at random values; "
-            "name it here"
-        )

@@ -36,19 +36,20 @@ def place(model: PeftModel, before: Mapping[str, str]) -> Placement:
     modules = []
     counted: set[int] = set()
     for name, type_name in before.items():
-        wrapper, rest = _wrapper(inner, name)
+        if not name:
+            continue  # the model itself: its children are listed
+        wrapper, at, rest = _wrapper(inner, name)
         if wrapper is None:
             own = dict(inner.get_submodule(name).named_parameters(recurse=False))
             module = _module(name, type_name, own.values(), counted, kind)
         elif isinstance(wrapper, BaseTunerLayer):
-            why = f"target_modules: {_target(settings.target_modules, name)}"
+            why = f"target_modules: {_target(settings.target_modules, at)}"
             module = _module(name, type_name, wrapper.parameters(), counted, kind, why, wrapper)
         else:
             own = _of_both_copies(wrapper, rest)
-            why = f"modules_to_save: {_target(settings.modules_to_save, name)}"
+            why = f"modules_to_save: {_target(settings.modules_to_save, at)}"
             module = _module(name, type_name, own.values(), counted, kind, why)
-        if module.frozen or module.trainable:
-            modules.append(module)
+        modules.append(module)
     trainable, total = model.get_nb_trainable_parameters()
     placement = Placement(
         kind=kind, modules=tuple(modules), frozen=total - trainable, trainable=trainable
@@ -71,24 +72,24 @@ def show(placement: Placement) -> None:
         log.info("    %-48s %3d x %-14s %12s", pattern, len(same), what, f"{count:,}")
     total = placement.trainable + placement.frozen
     log.info(
-        "    %s of %s parameters train (%.2f %%); %d of %d modules carry an adapter",
+        "    %s of %s parameters train (%.2f %%); adapters on %d of %d modules with parameters",
         f"{placement.trainable:,}",
         f"{total:,}",
         100 * placement.trainable / total,
         len(placement.adapted),
-        len(placement.modules),
+        sum(1 for module in placement.modules if module.frozen or module.trainable),
     )
 
 
-def _wrapper(inner: nn.Module, name: str) -> tuple[nn.Module | None, str]:
-    """Return PEFT's wrapper at `name` or above it, and the rest of the name inside it."""
-    parts = name.split(".") if name else []
+def _wrapper(inner: nn.Module, name: str) -> tuple[nn.Module | None, str, str]:
+    """Return PEFT's wrapper at `name` or above it, its own name, and the rest of the name."""
+    parts = name.split(".")
     module = inner
     for index, part in enumerate(parts):
         module = getattr(module, part)
         if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
-            return module, ".".join(parts[index + 1 :])
-    return None, ""
+            return module, ".".join(parts[: index + 1]), ".".join(parts[index + 1 :])
+    return None, "", ""
 
 
 def _of_both_copies(wrapper: nn.Module, rest: str) -> dict[str, nn.Parameter]:
@@ -125,7 +126,8 @@ def _module(
             frozen += value.numel()
     if layer is None:
         role = "trained" if trainable else "frozen"
-        decided = why or ("bias" if trainable else "no target names it")
+        untouched = "no target names it" if frozen else "no parameters of its own"
+        decided = why or ("bias" if trainable else untouched)
         return Module(
             name=name, type=type_name, role=role, why=decided, frozen=frozen, trainable=trainable
         )
@@ -154,5 +156,5 @@ def _target(targets: object, name: str) -> str:
     if isinstance(targets, str):
         return targets
     assert isinstance(targets, list | set | tuple)
-    parts = f".{name}."
-    return next((str(target) for target in targets if f".{target}." in parts), "all-linear")
+    ends = (str(target) for target in targets if f".{name}".endswith(f".{target}"))
+    return next(ends, ", ".join(map(str, targets)))

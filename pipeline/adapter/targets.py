@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError, among, nearest
@@ -11,46 +11,98 @@ from pipeline.errors import StageError, among, nearest
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["check_targets"]
+__all__ = ["check_adapted", "check_names"]
 
 _SPECIAL = ("all-linear",)
+_SHOWN = 6
 _ADAPTABLE = ("Linear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "Embedding", "MultiheadAttention")
 
 
-def check_targets(
-    model: nn.Module, target_modules: Sequence[str] | str, modules_to_save: Sequence[str] | None
+def check_names(
+    model: nn.Module,
+    target_modules: Sequence[str] | str,
+    exclude_modules: Sequence[str] | str | None,
+    modules_to_save: Sequence[str] | None,
 ) -> None:
-    """Refuse any name that matches nothing: PEFT would leave it out without a word.
+    """Refuse any name that matches no module: PEFT would leave it out without a word.
 
     Raises:
         StageError: Names that match nothing; lists the modules that exist, suggests the nearest.
     """
     modules = {name: type(module).__name__ for name, module in model.named_modules() if name}
-    if isinstance(target_modules, str):
-        if target_modules in _SPECIAL:
-            return
-        if not any(re.fullmatch(target_modules, name) for name in modules):
-            ends = _ends(modules, _ADAPTABLE)
-            raise StageError(
-                f"adapter.target_modules: no module's whole name matches {target_modules!r}"
-                f"{among(target_modules, ends, 'Modules that can be adapted end in')}"
-            )
-    else:
-        _check_ends("target_modules", target_modules, modules, _ends(modules, _ADAPTABLE))
-    if modules_to_save:
-        _check_ends("modules_to_save", modules_to_save, modules, _ends(modules, None))
+    adaptable, every = _ends(modules, _ADAPTABLE), _ends(modules, None)
+    if target_modules not in _SPECIAL:
+        _check("target_modules", target_modules, modules, adaptable)
+    _check("exclude_modules", exclude_modules or (), modules, every)
+    _check("modules_to_save", modules_to_save or (), modules, every)
+
+
+def check_adapted(
+    adapted: Sequence[str],
+    target_modules: Sequence[str] | str,
+    layers_to_transform: Sequence[int] | None,
+    patterns: Sequence[str],
+) -> None:
+    """Refuse a setting that touches none of the modules that were adapted in the end.
+
+    Args:
+        adapted: Names of the modules that carry an adapter.
+        target_modules: Each of a list must have one of them.
+        layers_to_transform: So must each of these blocks.
+        patterns: And each key of `rank_pattern` and `alpha_pattern`.
+
+    Raises:
+        StageError: Names the setting and the modules that were adapted.
+    """
+    targets = () if isinstance(target_modules, str) else target_modules
+    useless = [
+        *(f"target_modules: {t!r}" for t in targets if not _any_ends(adapted, t)),
+        *(
+            f"layers_to_transform: block {number}"
+            for number in layers_to_transform or ()
+            if not any(f".{number}." in name for name in adapted)
+        ),
+        *(
+            f"rank_pattern or alpha_pattern: {key!r}"
+            for key in patterns
+            # As PEFT reads them (peft.utils.get_pattern_key).
+            if not any(re.match(rf"(.*\.)?({key})$", name) for name in adapted)
+        ),
+    ]
+    if useless:
+        shown = ", ".join(adapted[:_SHOWN]) + (", ..." if len(adapted) > _SHOWN else "")
+        raise StageError(
+            f"adapter.{'; adapter.'.join(useless)} touches none of the {len(adapted)} adapted "
+            f"modules: {shown}"
+        )
+
+
+def _check(
+    key: str, names: Sequence[str] | str, modules: dict[str, str], known: Sequence[str]
+) -> None:
+    if not isinstance(names, str):
+        _check_ends(key, names, modules, known)
+    elif not any(re.fullmatch(names, name) for name in modules):
+        raise StageError(
+            f"adapter.{key}: no module's whole name matches {names!r}"
+            f"{among(names, known, 'Modules end in')}"
+        )
 
 
 def _check_ends(
     key: str, names: Sequence[str], modules: dict[str, str], known: Sequence[str]
 ) -> None:
-    wrong = [n for n in names if not any(m == n or m.endswith(f".{n}") for m in modules)]
+    wrong = [name for name in names if not _any_ends(modules, name)]
     if not wrong:
         return
     found = [name for name in names if name not in wrong]
     said = "; ".join(f"{name!r} matches no module{nearest(name, known)}" for name in wrong)
     others = f" ({', '.join(found)} would match)" if found else ""
     raise StageError(f"adapter.{key}: {said}{others} Modules end in: {', '.join(known)}")
+
+
+def _any_ends(modules: Iterable[str], name: str) -> bool:
+    return any(module == name or module.endswith(f".{name}") for module in modules)
 
 
 def _ends(modules: dict[str, str], types: Sequence[str] | None) -> list[str]:

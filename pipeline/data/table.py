@@ -85,6 +85,8 @@ class Columns(ABC):
         made = Examples(
             folder=folder,
             task=given.task,
+            sources=(),
+            revision=None,
             labels=names,
             train_rows=len(lengths["train"]),
             validation_rows=len(lengths["validation"]),

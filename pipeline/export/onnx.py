@@ -80,13 +80,16 @@ class Onnx:
         parity.reference(model)
         parity.effect_of_adapter(model, must_differ=trained.steps > 0)
 
-        plain = model.merge_and_unload().eval()
-        parity.torch_model("merged", plain)
-        _save_transformers(plain, base, folder / "merged")
+        _save_transformers(model.merge_and_unload(), base, folder / "merged")
+        shutil.copytree(trained.folder, folder / "adapter")
+        del model
+        # What was written is what is asked: both folders are loaded as a user would load them.
+        plain = base.load_merged(folder / "merged")
+        parity.torch_model("merged/", plain)
+        parity.torch_model("adapter/", base.load_adapter(examples.labels, folder / "adapter"))
         save(trace(plain, sample, axes, opset=self.opset), merged, weights="merged.onnx.data")
         for file in (adapted, view, merged):
             parity.onnx_file(file)
-        shutil.copytree(trained.folder, folder / "adapter")
 
         report = parity.report()
         report.save(folder / "parity.json")
@@ -101,8 +104,9 @@ class Onnx:
             adapter=folder / "adapter",
             parity=folder / "parity.json",
             largest_difference=report.largest_difference,
-            test_accuracy=report.reference["accuracy"],
-            test_macro_f1=report.reference["macro_f1"],
+            test_metrics={
+                name: value for name, value in report.reference.items() if name != "difference"
+            },
         )
 
 
@@ -127,7 +131,7 @@ def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:
     if isinstance(targets, set | list | tuple):
         settings["target_modules"] = ", ".join(sorted(targets))
     return {
-        "base_model": trained.adapted.base.source,
+        "base_model": trained.adapted.base.name,
         **{f"peft.{key}": str(settings[key]) for key in shown if key in settings},
         "trained.steps": str(trained.steps),
         f"validation.{trained.metric}": f"{trained.best_metric:.4f}",

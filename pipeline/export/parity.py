@@ -78,8 +78,8 @@ class Parity:
             )
 
     def torch_model(self, name: str, model: nn.Module) -> None:
-        """Take the answers of a torch model."""
-        self._answers[f"torch {name}"] = self._ask(_torch(model))
+        """Take the answers of a model as torch loads it from what was exported."""
+        self._answers[name] = self._ask(_torch(model))
 
     def onnx_file(self, file: Path) -> None:
         """Take the answers of an ONNX file, run by ONNX Runtime on the CPU."""
@@ -135,7 +135,7 @@ def _probe_rows(order: np.ndarray) -> Iterator[np.ndarray]:
     """Yield rows for each probe: two sizes, from the shorter and from the longer half."""
     half = max(1, len(order) // 2)
     for rows in _PROBE_ROWS:
-        for part in (order[:half], order[half:]):
+        for part in (order[:half], order[-half:]):
             spread = np.linspace(0, len(part) - 1, rows).round().astype(int)
             yield part[spread]
 

@@ -19,41 +19,19 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-__all__ = ["Keeper", "Recorder", "save_adapter"]
+    from pipeline.artifacts import BaseModel
+
+__all__ = ["Keeper", "Recorder"]
 
 log = logging.getLogger("pipeline.finetune")
-
-
-def save_adapter(model: PeftModel, source: str, folder: Path) -> None:
-    """Write the adapter and its head, as safetensors, whole or not at all.
-
-    Args:
-        model: With one adapter, named `default`.
-        source: What the adapter belongs to; replaces the path it was loaded from.
-        folder: Must not exist.
-    """
-    draft = folder.with_name(f".{folder.name}.draft")
-    model.peft_config["default"].base_model_name_or_path = source
-    # "auto" would ask the hub whether the vocabulary has grown; ours never does.
-    model.save_pretrained(draft, save_embedding_layers=False)
-    (draft / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
-    file = draft / "adapter_config.json"
-    told = json.loads(file.read_text(encoding="utf-8"))
-    for key, value in told.items():
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            told[key] = sorted(
-                set(value)
-            )  # PEFT: in the order of this process's hashes, some twice
-    file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    draft.rename(folder)
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]
     """Saves the adapter after every evaluation; keeps the best one and the newest one."""
 
-    def __init__(self, folder: Path, source: str, metric: str, patience: int | None) -> None:
+    def __init__(self, folder: Path, base: BaseModel, metric: str, patience: int | None) -> None:
         """Keep under `folder` what scores highest in `metric`; stop after `patience` epochs."""
-        self._folder, self._source, self._patience = folder, source, patience
+        self._folder, self._base, self._patience = folder, base, patience
         self._metric = f"eval_{metric}"
         self._since_best = 0
         self.best_step = 0
@@ -86,7 +64,9 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
         if self._since_best == self._patience:
             control.should_training_stop = True
         if state.is_world_process_zero:
-            save_adapter(model, self._source, self._checkpoint(step))
+            draft = self._folder / f".checkpoint-{step}"
+            self._base.save_adapter(model, draft)
+            draft.rename(self._checkpoint(step))  # a checkpoint with a name is a whole one
             for other in self._folder.iterdir():
                 if other not in (self.best, self._checkpoint(step)):
                     shutil.rmtree(other)

@@ -18,10 +18,9 @@ from pipeline.finetune.callbacks import Keeper, Recorder
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.sampler import Batches
 from pipeline.tasks import task_named
+from pipeline.tasks.head import check_head_trains
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from pipeline.finetune.machine import Device, Precision
     from pipeline.finetune.trainer import Trainer
 
@@ -58,13 +57,13 @@ def train(
     arguments.gradient_accumulation_steps = batches.micro_batches
     transformers.set_seed(settings.seed)
     model = adapted.load(trainable=True)
-    _check_head_trains(model)
+    check_head_trains(model)
     if device == "cpu" and precision == "bf16":
         attend_in_float32(model)
     task = task_named(examples.task)
     keeper = Keeper(
         folder / "checkpoints",
-        adapted.base.source,
+        adapted.base,
         task.best_metric,
         settings.early_stopping_patience,
     )
@@ -98,6 +97,9 @@ def train(
         metric=task.best_metric,
         best_metric=keeper.best_metric,
         train_loss=recorder.train_loss,
+        processes=processes,
+        device=device,
+        precision=precision,
     )
 
 
@@ -154,18 +156,3 @@ def _reporters(
     from transformers.integrations import TensorBoardCallback
 
     return [TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))]
-
-
-def _check_head_trains(model: PeftModel) -> None:
-    inner = model.get_base_model()
-    body = f"{inner.base_model_prefix}."
-    head = {
-        name: value.requires_grad
-        for name, value in inner.named_parameters()
-        if not name.startswith(body) and ".original_module." not in name
-    }
-    if head and not any(head.values()):
-        raise StageError(
-            f"finetune: the head ({', '.join(head)}) is frozen, so training cannot reach the "
-            f"labels; name it in adapter.modules_to_save"
-        )

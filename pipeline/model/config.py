@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import StageError, nearest
-from pipeline.model.folder import from_folder
+from pipeline.model.folder import check_dropout, from_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,6 +35,9 @@ class RandomWeights:
     dropout: float | None
     """Probability for every dropout the config has; None keeps the type's own."""
     seed: int
+
+    def __post_init__(self) -> None:
+        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         import torch
@@ -64,6 +67,7 @@ class RandomWeights:
             folder,
             folder,
             told=f"random weights, seed {self.seed}",
+            name=f"random-{self.model_type}",
             task=self.task,
             dropout=self.dropout,
             allow_pickle=False,

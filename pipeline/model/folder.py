@@ -7,11 +7,11 @@ import json
 import logging
 from pathlib import Path
 
-from pipeline.artifacts import BaseModel, WeightFile
+from pipeline.artifacts import BaseModel, HashedFile
 from pipeline.errors import StageError
 from pipeline.tasks import task_named
 
-__all__ = ["from_folder"]
+__all__ = ["check_dropout", "from_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ def from_folder(
     folder: Path,
     *,
     told: str,
+    name: str,
+    revision: str | None = None,
     task: str,
     dropout: float | None,
     allow_pickle: bool,
@@ -33,6 +35,8 @@ def from_folder(
         source: Folder with `config.json`, a tokenizer and weights.
         folder: The stage's own folder.
         told: Where the model comes from, for the record.
+        name: What to call it in files that leave this machine: its id on the hub, or a word.
+        revision: Commit on the hub, if it came from there.
         task: Key of `pipeline.tasks`.
         dropout: Probability for every dropout the config has; None keeps the config's.
         allow_pickle: Accept `pytorch_model.bin` when there is no safetensors file.
@@ -50,9 +54,9 @@ def from_folder(
     except ValueError as error:
         raise StageError(f"model: {source / 'config.json'}: {_first_line(error)}") from error
     if dropout is not None:
-        for name in vars(config):
-            if name.endswith(("dropout", "dropout_prob", "_pdrop")):
-                setattr(config, name, dropout)
+        for key in vars(config):
+            if key.endswith(("dropout", "dropout_prob", "_pdrop")):
+                setattr(config, key, dropout)
     config.save_pretrained(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -65,11 +69,22 @@ def from_folder(
     return BaseModel(
         folder=folder,
         weights=weights,
+        name=name,
+        revision=revision,
         source=told,
         task=task,
         auto_class=task_named(task).auto_class,
-        allow_pickle=allow_pickle,
     )
+
+
+def check_dropout(dropout: float | None) -> None:
+    """Check a setting of a stage.
+
+    Raises:
+        ValueError: It is not a probability below 1.
+    """
+    if dropout is not None and not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
 
 
 def _check_config(source: Path) -> None:
@@ -94,9 +109,12 @@ def _check_config(source: Path) -> None:
         raise StageError(f"model: {file} asks for the attention kernel {attention!r} from the hub")
 
 
-def _weights(source: Path, *, allow_pickle: bool) -> tuple[WeightFile, ...]:
-    files = sorted(source.glob("*.safetensors"))
-    pickles = sorted(source.glob("pytorch_model*.bin"))
+def _weights(source: Path, *, allow_pickle: bool) -> tuple[HashedFile, ...]:
+    # The names transformers loads; other files of weights may lie beside them.
+    whole, parts = source / "model.safetensors", sorted(source.glob("model-*-of-*.safetensors"))
+    files = [whole] if whole.is_file() else parts
+    pickle, parts = source / "pytorch_model.bin", sorted(source.glob("pytorch_model-*.bin"))
+    pickles = [pickle] if pickle.is_file() else parts
     if not files and pickles and not allow_pickle:
         raise StageError(
             f"model: {source} has only {pickles[0].name}, a pickle; convert it to safetensors, or "
@@ -104,11 +122,11 @@ def _weights(source: Path, *, allow_pickle: bool) -> tuple[WeightFile, ...]:
         )
     files = files or (pickles if allow_pickle else [])
     if not files:
-        raise StageError(f"model: {source} has no *.safetensors")
+        raise StageError(f"model: {source} has no model.safetensors")
     return tuple(_weight_file(file) for file in files)
 
 
-def _weight_file(path: Path) -> WeightFile:
+def _weight_file(path: Path) -> HashedFile:
     with path.open("rb") as stream:
         start = stream.read(len(_LFS))
         stream.seek(0)
@@ -118,7 +136,7 @@ def _weight_file(path: Path) -> WeightFile:
         raise StageError(f"model: {path} is a git-lfs pointer ({size} bytes); run `git lfs pull`")
     if path.suffix == ".safetensors":
         _check_safetensors(path)
-    return WeightFile(path=path, sha256=digest, size=size)
+    return HashedFile(path=path, sha256=digest, size=size)
 
 
 def _check_safetensors(path: Path) -> None:
@@ -131,7 +149,7 @@ def _check_safetensors(path: Path) -> None:
         raise StageError(f"model: {path} is damaged ({error}); get it again") from error
 
 
-def _megabytes(weights: tuple[WeightFile, ...]) -> float:
+def _megabytes(weights: tuple[HashedFile, ...]) -> float:
     return sum(weight.size for weight in weights) / 1e6
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import StageError
-from pipeline.model.folder import from_folder
+from pipeline.model.folder import check_dropout, from_folder
 
 __all__ = ["Hub"]
 
@@ -28,12 +28,17 @@ class Hub:
     dropout: float | None
     allow_pickle: bool
 
+    def __post_init__(self) -> None:
+        check_dropout(self.dropout)
+
     def run(self, given: None, folder: Path) -> BaseModel:
         source = self._download()
         return from_folder(
             source,
             folder,
             told=f"{self.repo_id}@{source.name}",  # a snapshot's folder is named by its commit
+            name=self.repo_id,
+            revision=source.name,
             task=self.task,
             dropout=self.dropout,
             allow_pickle=self.allow_pickle,

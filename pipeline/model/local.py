@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import BaseModel
-from pipeline.model.folder import from_folder
+from pipeline.model.folder import check_dropout, from_folder
 
 __all__ = ["Local"]
 
@@ -20,12 +20,16 @@ class Local:
     dropout: float | None
     allow_pickle: bool
 
+    def __post_init__(self) -> None:
+        check_dropout(self.dropout)
+
     def run(self, given: None, folder: Path) -> BaseModel:
         path = self.path.expanduser().absolute()
         return from_folder(
             path,
             folder,
             told=str(self.path),
+            name=path.name,
             task=self.task,
             dropout=self.dropout,
             allow_pickle=self.allow_pickle,

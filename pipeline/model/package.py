@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import MachineError, StageError
-from pipeline.model.folder import from_folder
+from pipeline.model.folder import check_dropout, from_folder
 
 __all__ = ["Package"]
 
@@ -24,8 +24,13 @@ class Package:
     """Folder of the model inside site-packages."""
     sha256: str
     """Of `model.safetensors`; any other content is refused."""
+    repo_id: str
+    """The model on the hub whose file it is: what exported adapters name as their base."""
     task: str
     dropout: float | None
+
+    def __post_init__(self) -> None:
+        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         requirement = f"{self.distribution}=={self.version}"
@@ -45,12 +50,13 @@ class Package:
             Path(str(found.locate_file(self.path))),
             folder,
             told=requirement,
+            name=self.repo_id,
             task=self.task,
             dropout=self.dropout,
             allow_pickle=False,
         )
-        (weight,) = made.weights
-        if weight.sha256 != self.sha256:
+        weight = made.weights[0]
+        if len(made.weights) > 1 or weight.sha256 != self.sha256:
             raise StageError(
                 f"model.sha256: {weight.path} is not the file that was checked: its sha256 is "
                 f"{weight.sha256}, expected {self.sha256}"
