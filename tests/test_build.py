@@ -1,9 +1,11 @@
 """Mistakes in the config are found before anything runs, all of them, in plain words."""
 
+from pathlib import Path
+
 import pytest
 from conftest import Compose
 
-from pipeline.build import build_plan
+from pipeline.build import build_plan, build_stage
 from pipeline.errors import ConfigError
 
 RECIPE = "+recipe=lora_bert"
@@ -29,6 +31,11 @@ RECIPE = "+recipe=lora_bert"
         (["adapter._target_=pipeline.adapter.Lorra"], "has no 'Lorra'; did you mean 'Lora'?"),
         (["adapter._target_=no.such.Thing"], "adapter._target_: cannot import 'no.such'"),
         (["adapter._target_=collections.Counter"], "is not a stage"),
+        (["adapter.r=true"], "adapter.r: should be a whole number, got True"),
+        (["adapter.lora_dropout=false"], "adapter.lora_dropout: should be a number, got False"),
+        (["++launch.num_processes=2"], "unknown key; launch=multi_gpu has it. Known keys: none"),
+        (["++data.delimiter=x", "data=jsonl"], "data.delimiter: unknown key; data=csv has it"),
+        (["name=" + "a" * 201], "name: must be at most 200 bytes long"),
         (["seed=-1"], "seed: must be a whole number from 0 to 4294967295, got -1"),
         (["name=a/b"], "name: must be letters, digits"),
     ],
@@ -49,6 +56,28 @@ def test_all_mistakes_are_listed_at_once(composed: Compose) -> None:
     assert any(line.startswith("adapter.r must be") for line in said)
 
 
+def test_true_and_false_are_fine_where_they_belong(composed: Compose) -> None:
+    plan = build_plan(composed(RECIPE, "adapter.use_dora=true", "visualize.weights=false"))
+    assert plan.adapter.use_dora is True  # type: ignore[attr-defined]
+
+
+def test_class_with_an_annotation_that_means_nothing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, composed: Compose
+) -> None:
+    (tmp_path / "unannotated.py").write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass\n"
+        "class Mine:\n"
+        "    r: 'Nowhere'\n"
+        "    def run(self, given, folder): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        build_stage("adapter", {"_target_": "unannotated.Mine", "r": 1})
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).startswith("adapter._target_: cannot check Mine: ")
+
+
 def test_without_a_recipe_the_recipes_are_listed(composed: Compose) -> None:
     with pytest.raises(ConfigError, match=r"no recipe given; try .* \(available: .*lora_bert"):
         build_plan(composed())
@@ -59,7 +88,7 @@ def test_a_run_of_ones_own_needs_only_a_name(composed: Compose) -> None:
 
 
 def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
-    config = composed(RECIPE, "seed=7")
+    config = composed(RECIPE, "data=csv", "data.train=x.csv", "seed=7")
     seeds = [
         stage["seed"] for stage in config.values() if isinstance(stage, dict) and "seed" in stage
     ]

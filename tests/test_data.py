@@ -1,5 +1,6 @@
 """Rows become tokens and numbers; what is wrong with them is said with file and row."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from conftest import LABELS, Compose, write_rows
 
 from pipeline.artifacts import BaseModel, Examples
 from pipeline.build import build_stage
-from pipeline.errors import StageError
+from pipeline.errors import ConfigError, StageError
 
 Run = Callable[..., Examples]
 
@@ -82,11 +83,117 @@ def test_quoted_line_breaks_and_the_word_null_are_text(run: Run, tmp_path: Path)
     assert made.train_rows + made.validation_rows + made.test_rows == 42
 
 
-def test_numbers_as_labels_keep_their_order(run: Run, tmp_path: Path) -> None:
-    rows = [{"text": f"row {n}", "label": n % 12} for n in range(240)]
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run("jsonl", f"train={file}").labels == tuple(str(number) for number in range(12))
+def as_csv(rows: list[dict[str, object]]) -> str:
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def as_jsonl(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(("kind", "text"), [("csv", as_csv), ("jsonl", as_jsonl)])
+@pytest.mark.parametrize("make", [int, str])
+def test_whole_numbers_as_labels_are_ordered_by_value(
+    kind: str,
+    text: Callable[[list[dict[str, object]]], str],
+    make: type,
+    run: Run,
+    tmp_path: Path,
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": f"row {n}", "label": make(n % 12)} for n in range(240)
+    ]
+    file = write(tmp_path / "rows", text(rows))
+    assert run(kind, f"train={file}").labels == tuple(str(number) for number in range(12))
+
+
+def test_csv_labels_are_words_whatever_a_file_makes_them_look_like(
+    run: Run, tmp_path: Path
+) -> None:
+    def rows(*labels: str) -> str:
+        return as_csv([{"text": f"row {n}", "label": labels[n % len(labels)]} for n in range(60)])
+
+    train = write(tmp_path / "train.csv", rows("01", "02", "x9", "true"))
+    test = write(tmp_path / "test.csv", rows("01", "02"))
+    made = run("csv", f"train={train}", f"test={test}")
+    assert made.labels == ("01", "02", "true", "x9")
+    assert set(made.load("test")["labels"]) == {0, 1}
+
+
+def test_labels_compare_as_words_across_formats(run: Run, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": f"row {n}", "label": [1, 2, 10][n % 3]} for n in range(60)
+    ]
+    labels = [
+        list(run(kind, f"train={write(tmp_path / 'rows', text(rows))}").load("train")["labels"])
+        for kind, text in (("csv", as_csv), ("jsonl", as_jsonl))
+    ]
+    assert labels[0] == labels[1]
+    switched: list[dict[str, object]] = [{"text": "on", "label": n % 2 == 0} for n in range(60)]
+    assert run("jsonl", f"train={write(tmp_path / 'rows', as_jsonl(switched))}").labels == (
+        "false",
+        "true",
+    )
+
+
+def test_files_are_read_as_what_was_chosen_whatever_their_names_end_in(
+    run: Run, tmp_path: Path
+) -> None:
+    file = write_rows(tmp_path / "rows.csv", 60)
+    assert run("jsonl", f"train={file}").labels == LABELS
+
+
+@pytest.mark.parametrize("given", ["'\\t'", "'\t'"])
+def test_a_tab_can_be_given_as_a_delimiter(given: str, run: Run, tmp_path: Path) -> None:
+    rows = "".join(f"row {n}\t{'ab'[n % 2]}\n" for n in range(40))
+    file = write(tmp_path / "rows.tsv", "text\tlabel\n" + rows)
+    assert run("csv", f"train={file}", f"delimiter={given}").labels == ("a", "b")
+
+
+@pytest.mark.parametrize("delimiter", ["'||'", "''", "'§'", "'\"'"])
+def test_delimiter_is_one_character(delimiter: str, composed: Compose) -> None:
+    config = composed("data=csv", "data.train=x", f"data.delimiter={delimiter}")["data"]
+    with pytest.raises(ConfigError, match="data.delimiter must be one ASCII character .*, got"):
+        build_stage("data", config)
+
+
+def test_shares_are_between_nothing_and_everything(composed: Compose) -> None:
+    config = composed("data=csv", "data.train=x", "data.test_size=1.0")["data"]
+    with pytest.raises(ConfigError, match="data.test_size must be between 0 and 1, got 1.0"):
+        build_stage("data", config)
+
+
+def test_options_have_no_setting_that_does_nothing(composed: Compose) -> None:
+    drawing = {"validation_size", "test_size", "seed"}
+    assert not (drawing | {"delimiter"}) & set(composed("data=support")["data"])
+    for option in ("csv", "jsonl", "parquet", "hub"):
+        settings = set(composed(f"data={option}")["data"])
+        assert drawing <= settings
+        assert ("delimiter" in settings) == (option == "csv")
+
+
+def test_the_files_that_were_read_are_told_with_their_hashes(run: Run, tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", 60)
+    test = write_rows(tmp_path / "test.jsonl", 6)
+    made = run("jsonl", f"train={train}", f"test={test}")
+    assert made.revision is None
+    assert [(source.path, source.sha256, source.size) for source in made.sources] == [
+        (file, hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
+        for file in (train, test)
+    ]
+    shipped = run("support")
+    assert [source.path.name for source in shipped.sources] == [
+        "train.jsonl", "validation.jsonl", "test.jsonl",
+    ]  # fmt: skip
+
+
+def test_the_same_rows_for_two_splits_are_refused(run: Run, tmp_path: Path) -> None:
+    train = write_rows(tmp_path / "train.jsonl", 60)
+    copy = write(tmp_path / "copy.jsonl", train.read_text())
+    says = r"data.test: .*copy.jsonl is the same file as data.train, byte for byte; data.test=null"
+    with pytest.raises(StageError, match=says):
+        run("jsonl", f"train={train}", f"test={copy}")
 
 
 def write(file: Path, text: str) -> Path:
@@ -101,14 +208,31 @@ def write(file: Path, text: str) -> Path:
         ("text,label\n", [], "data: {file} has no rows"),
         ("words,label\na,b\n", [], "no column 'text' in {file}. Columns: words, label"),
         ("texts,label\na,b\n", [], "no column 'text' in {file}; did you mean 'texts'?"),
-        ("text;label\na;b\n", [], "no column 'text' in {file}"),
+        ("text;label\na, b;c\n", [], "column 'text;label'; set \"data.delimiter=';'\""),
+        ("text|label\na|b\n", [], "column 'text|label'; set \"data.delimiter='|'\""),
+        ("text\tlabel\na\tb\n", [], "set \"data.delimiter='\\t'\""),
+        ("text,label\na,b\n", ["delimiter='|'"], "column 'text,label'; set \"data.delimiter=','\""),
         ("text,text,label\na,b,c\n", [], "data.train: {file} has the column 'text' twice"),
         ("text,label\na,b\n,c\n", [], "data: {file} row 2: 'text' is empty"),
-        ("text,label\n1,b\n2,c\n", [], "data.text_column: 'text' of {file} holds int values"),
+        (
+            "text,label\n1,b\n2,c\n",
+            [],
+            "data.text_column: 'text' of {file} holds numbers, not text",
+        ),
+        ("text,label\n-1.5,b\n1e3,c\n", [], "holds numbers, not text; row 1 is '-1.5'"),
+        ("text,o,label\na,1,b\nb,2,c\n", ["text_pair_column=o"], "data.text_pair_column: 'o'"),
         ("text,label\na,b\nc,\n", [], "data: {file} row 2: 'label' is empty"),
-        ("text,label\na,b\nc,b\n", [], "needs at least two different labels, found 1"),
+        ("text,label\na,b\nc,b\n", [], "needs at least two different labels, found 1: 'b' in"),
         ("text,label\na,b\nc,d\n", [], "cannot set aside 10% of 2 rows with every label"),
-        ("text,label\na,b,c\n", [], "cannot read {file} as csv"),
+        ("text,label\na,b,c\n", [], "cannot read {file} as CSV: CSV parse error: Row #2:"),
+        ('text,label\na,b\n"c,d\ne,f\n', [], 'Row #3: Expected 2 columns, got 1: "c,d'),
+        ('text,label\na,b\nc,"d\ne,f\n', [], "row 2: a quote is opened before 'd', never closed"),
+        (
+            '{{"text": "a", "label": 1}}\n',
+            [],
+            "is not CSV, it looks like JSON Lines; use data=jsonl",
+        ),
+        ('[{{"text": "a", "label": 1}}]\n', [], "is one JSON array; write one object a line"),
         ("text,label\na,b\nc,d\n", ["max_length=513"], "513 is above the model's limit of 512"),
     ],
 )
@@ -127,12 +251,44 @@ def test_missing_file_suggests_the_nearest_in_its_folder(run: Run, tmp_path: Pat
         run("csv", f"train={tmp_path}/tran.csv")
 
 
-def test_folder_and_unknown_ending_are_refused(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="is a folder; expected a file"):
+def test_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="is a folder; expected a CSV file"):
         run("csv", f"train={tmp_path}")
-    write(tmp_path / "rows.xlsx", "x")
-    with pytest.raises(StageError, match="rows.xlsx has an unknown ending; known: .csv"):
-        run("csv", f"train={tmp_path}/rows.xlsx")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("text,label\na,b\n".encode("utf-16"), "looks like UTF-16; convert it to UTF-8"),
+        ("text,label\na,b\n".encode("utf-16-be"), "looks like UTF-16; convert it to UTF-8"),
+        (b"PK\x03\x04 a sheet", "is not a text file; save it as CSV, JSON Lines or Parquet"),
+        (b"text,label\na\0,b\n", "is not a text file"),
+    ],
+)
+def test_file_that_is_not_plain_text_is_refused(
+    kind: str, content: bytes, says: str, run: Run, tmp_path: Path
+) -> None:
+    (file := tmp_path / "rows").write_bytes(content)
+    with pytest.raises(StageError, match=f"data.train: {file} {says}"):
+        run(kind, f"train={file}")
+
+
+def test_file_of_another_format_is_named_with_the_option_for_it(run: Run, tmp_path: Path) -> None:
+    from pyarrow import json as arrow_json
+    from pyarrow import parquet
+
+    files = {
+        "csv": write(tmp_path / "a", "text,label\na,b\n"),
+        "jsonl": write_rows(tmp_path / "b", 6),
+        "parquet": tmp_path / "c",
+    }
+    parquet.write_table(arrow_json.read_json(files["jsonl"]), files["parquet"])
+    for chosen in files:
+        for kind, file in files.items():
+            if kind != chosen:
+                with pytest.raises(StageError, match=f"it looks like .*; use data={kind}$"):
+                    run(chosen, f"train={file}")
 
 
 def test_label_that_only_the_test_split_has_is_refused(run: Run, tmp_path: Path) -> None:
@@ -148,3 +304,66 @@ def test_pairs_of_texts_are_read_together(run: Run, tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = run("jsonl", f"train={file}", "text_pair_column=other")
     assert made.longest == 2 + 3 + 3  # [CLS] a b [SEP] c d e [SEP]
+
+
+Cached = Callable[..., Path]
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cached:
+    """Return a function that makes a data set in the hub's layout, which needs no network."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+    def make(**splits: list[int]) -> Path:
+        names = datasets.ClassLabel(names=["neg", "pos"])
+        features = datasets.Features({"sentence": datasets.Value("string"), "label": names})
+        (folder := tmp_path / "set").mkdir()
+        for split, labels in splits.items():
+            rows = {"sentence": [f"row {n}" for n in range(len(labels))], "label": labels}
+            table = datasets.Dataset.from_dict(rows, features=features)
+            table.to_parquet(str(folder / f"{split}.parquet"))
+        return folder
+
+    return make
+
+
+def test_hub_labels_keep_their_names_and_the_version_is_told(run: Run, cached: Cached) -> None:
+    folder = cached(train=[1, 0] * 30, validation=[0, 1])
+    made = run("hub", f"repo_id={folder}", "config_name=null")
+    assert made.labels == ("neg", "pos")
+    assert list(made.load("validation")["labels"]) == [0, 1]
+    assert made.sources == ()
+    # Of a data set on the hub, the commit; of a folder, a hash of its files.
+    assert made.revision is not None
+    assert int(made.revision, 16) > 0
+
+
+def test_hidden_labels_are_refused(run: Run, cached: Cached) -> None:
+    folder = cached(train=[1, 0] * 30, validation=[0, 1], test=[-1, -1])
+    with pytest.raises(StageError, match=r"data.test: .*\(test\) row 1: label is hidden \(-1\)"):
+        run("hub", f"repo_id={folder}", "config_name=null", "test=test")
+
+
+def test_unknown_data_set_config_or_split_is_named(run: Run, cached: Cached) -> None:
+    folder = cached(train=[1, 0] * 30, validation=[0, 1])
+    with pytest.raises(StageError, match="data.repo_id: 'no/such' is neither in the local cache"):
+        run("hub", "repo_id=no/such")
+    with pytest.raises(StageError, match="config_name=sst3: .* Available: "):
+        run("hub", f"repo_id={folder}", "config_name=sst3")
+    with pytest.raises(StageError, match="data.test: no split 'tset' in .* Splits: train, valid"):
+        run("hub", f"repo_id={folder}", "config_name=null", "test=tset")
+
+
+def test_a_mistake_of_ours_is_not_blamed_on_the_hub(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("unexpected keyword argument")
+
+    monkeypatch.setattr(datasets, "load_dataset", broken)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        run("hub")

@@ -386,9 +386,7 @@ def test_patience_counts_epochs_without_a_better_metric(given: Given, tmp_path: 
 
 def test_a_head_that_does_not_train_is_refused(given: Given, tmp_path: Path) -> None:
     adapted = make_adapted(tmp_path / "headless", given[0].base, task_type=None)
-    with pytest.raises(
-        StageError, match=r"the head \(classifier\.weight, classifier\.bias\) is frozen"
-    ):
+    with pytest.raises(StageError, match=r"the head \(classifier\.weight\) would stay frozen"):
         train(trainer(), (adapted, given[1]), tmp_path / "out")
 
 

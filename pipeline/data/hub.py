@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.data.table import SPLITS, Columns, Raw
+from pipeline.data.drawn import Drawn
+from pipeline.data.table import SPLITS, Raw
 from pipeline.errors import StageError, among
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 __all__ = ["Hub"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hub(Columns):
+class Hub(Drawn):
     """A data set by its id. Data only: the hub's loading scripts are never run."""
 
     repo_id: str
@@ -26,17 +32,7 @@ class Hub(Columns):
     test: str | None
 
     def load(self) -> dict[str, Raw]:
-        from datasets import DatasetDict, load_dataset
-
-        try:
-            found = load_dataset(self.repo_id, self.config_name, revision=self.revision)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise StageError(
-                f"data.repo_id: {self.repo_id!r} is neither in the local cache nor to be had from "
-                f"the hub: {reason}"
-            ) from error
-        assert isinstance(found, DatasetDict)
+        found = self._fetch()
         raws = {}
         for split in SPLITS:
             name = getattr(self, split)
@@ -47,11 +43,53 @@ class Hub(Columns):
                     f"data.{split}: no split {name!r} in {self.repo_id}"
                     f"{among(name, found, 'Splits')}"
                 )
-            table = found[name]
-            feature = table.features.get(self.label_column)
-            if hasattr(feature, "int2str"):  # numbers with names: keep the names
-                words = [feature.int2str(number) for number in table[self.label_column]]
-                table = table.remove_columns(self.label_column)
-                table = table.add_column(self.label_column, words)
-            raws[split] = Raw(table, f"{self.repo_id} ({name})")
+            raws[split] = self._named(split, found[name], f"{self.repo_id} ({name})")
         return raws
+
+    def _fetch(self) -> DatasetDict:
+        from datasets import DatasetDict, load_dataset
+        from datasets.exceptions import DatasetsError
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined] # of its client
+
+        try:
+            found = load_dataset(self.repo_id, self.config_name, revision=self.revision)
+        except (OSError, HTTPError) as error:  # no network, no such data set or revision
+            raise StageError(
+                f"data.repo_id: {self.repo_id!r} is neither in the local cache nor to be had from "
+                f"the hub: {_one_line(error)}"
+            ) from error
+        except (ValueError, RuntimeError, DatasetsError) as error:
+            # No such config; rows that only a script could make; damaged files.
+            raise StageError(
+                f"data.repo_id: cannot load {self.repo_id!r} with data.config_name="
+                f"{self.config_name}: {_one_line(error)}"
+            ) from error
+        assert isinstance(found, DatasetDict)
+        return found
+
+    def _named(self, split: str, table: Dataset, origin: str) -> Raw:
+        """Return the rows of a split with the names of the labels in place of their numbers."""
+        revision = _revision(table)
+        feature = table.features.get(self.label_column)
+        if hasattr(feature, "int2str"):
+            words = []
+            for row, number in enumerate(table[self.label_column], start=1):
+                if number == -1:
+                    raise StageError(
+                        f"data.{split}: {origin} row {row}: label is hidden (-1); choose a split "
+                        "with labels, or null to take rows of the training rows"
+                    )
+                words.append(None if number is None else feature.int2str(number))
+            table = table.remove_columns(self.label_column)
+            table = table.add_column(self.label_column, words)
+        return Raw(table, origin, revision=revision)
+
+
+def _revision(table: Dataset) -> str | None:
+    """Return the commit that the rows are of: `datasets` caches them in a folder of that name."""
+    files = table.cache_files
+    return Path(files[0]["filename"]).parent.name if files else None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.files import read_file
+from pipeline.data.reading import read_file, read_json_lines
 from pipeline.data.table import SPLITS, Columns, Raw
 from pipeline.errors import among
 
@@ -31,7 +31,8 @@ class Shipped(Columns):
         Columns.__post_init__(self)
 
     def load(self) -> dict[str, Raw]:
+        folder = _FOLDER / self.name
         return {
-            split: read_file(_FOLDER / self.name / f"{split}.jsonl", "data.name")
+            split: read_file(folder / f"{split}.jsonl", "data.name", "JSON Lines", read_json_lines)
             for split in SPLITS
         }

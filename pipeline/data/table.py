@@ -1,4 +1,4 @@
-"""From raw tables to `Examples`: check, split, number the labels, tokenise, write Arrow."""
+"""From raw tables to `Examples`: check the rows, tokenise them, write Arrow."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Examples
-from pipeline.errors import StageError, among, nearest
+from pipeline.data.labels import label_names, label_numbers
+from pipeline.errors import StageError, among
 from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from pipeline.artifacts import BaseModel
+    from pipeline.artifacts import BaseModel, HashedFile
     from pipeline.tasks import Task
 
 __all__ = ["Columns", "Raw"]
@@ -34,6 +35,10 @@ class Raw:
 
     table: Dataset
     origin: str
+    file: HashedFile | None = None
+    """None: not from one file of this machine."""
+    revision: str | None = None
+    """The hub's name of the version, if the rows come from there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,22 +51,14 @@ class Columns(ABC):
     label_column: str
     max_length: int | None
     """Tokens at which a text is cut; None takes the model's own limit."""
-    validation_size: float
-    """Share of the training rows set aside when there is no validation split, 0 to 1."""
-    test_size: float
-    """The same for the test split."""
-    seed: int
 
     def __post_init__(self) -> None:
-        for name in ("validation_size", "test_size"):
-            if not 0 < (size := getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {size}")
         if self.max_length is not None and self.max_length < 2:
             raise ValueError(f"max_length must be at least 2, got {self.max_length}")
 
     @abstractmethod
     def load(self) -> dict[str, Raw]:
-        """Return the splits that the source has; `train` always."""
+        """Return the splits that the source has; `train` always, all three if none are drawn."""
 
     def run(self, given: BaseModel, folder: Path) -> Examples:
         task = task_named(given.task)
@@ -71,8 +68,11 @@ class Columns(ABC):
         for raw in found.values():
             self._check_rows(raw)
         names = label_names(found["train"].table[self.label_column])
-        numbers = {split: self._numbers(raw, names) for split, raw in found.items()}
-        rows = self._with_all_splits(found, numbers)
+        numbers = {
+            split: label_numbers(raw.table[self.label_column], names, raw.origin)
+            for split, raw in found.items()
+        }
+        rows = self.rows(found, numbers)
         lengths = {}
         for split in SPLITS:
             origin, chosen = rows[split]
@@ -85,8 +85,8 @@ class Columns(ABC):
         made = Examples(
             folder=folder,
             task=given.task,
-            sources=(),
-            revision=None,
+            sources=tuple(raw.file for raw in found.values() if raw.file is not None),
+            revision=found["train"].revision,
             labels=names,
             train_rows=len(lengths["train"]),
             validation_rows=len(lengths["validation"]),
@@ -142,49 +142,40 @@ class Columns(ABC):
                     f"data.{key}: no column {column!r} in {raw.origin}"
                     f"{among(column, exist, 'Columns')}"
                 )
-        for column in filter(None, (self.text_column, self.text_pair_column)):
-            for index, text in enumerate(raw.table[column]):
-                if text is None or (isinstance(text, str) and not text.strip()):
-                    raise StageError(f"data: {raw.origin} row {index + 1}: {column!r} is empty")
-                if not isinstance(text, str):
-                    raise StageError(
-                        f"data.text_column: {column!r} of {raw.origin} holds "
-                        f"{type(text).__name__} values, not text; row {index + 1} is {text!r}"
-                    )
+        for key in ("text_column", "text_pair_column"):
+            if (column := wanted[key]) is not None:
+                self._check_texts(raw, key, column)
+        for row, label in enumerate(raw.table[self.label_column], start=1):
+            if label is None or not str(label).strip():
+                raise StageError(f"data: {raw.origin} row {row}: {self.label_column!r} is empty")
 
-        for index, label in enumerate(raw.table[self.label_column]):
-            if label is None or label == "":
+    def _check_texts(self, raw: Raw, key: str, column: str) -> None:
+        texts = raw.table[column]
+        for row, text in enumerate(texts, start=1):
+            if text is None or (isinstance(text, str) and not text.strip()):
+                raise StageError(f"data: {raw.origin} row {row}: {column!r} is empty")
+            if not isinstance(text, str):
+                held = "numbers" if type(text) in (int, float) else f"{type(text).__name__} values"
                 raise StageError(
-                    f"data: {raw.origin} row {index + 1}: {self.label_column!r} is empty"
+                    f"data.{key}: {column!r} of {raw.origin} holds {held}, not text; row {row} "
+                    f"is {text!r}"
                 )
+        if all(_is_number(text) for text in texts):
+            raise StageError(
+                f"data.{key}: {column!r} of {raw.origin} holds numbers, not text; row 1 is "
+                f"{texts[0]!r}"
+            )
 
-    def _numbers(self, raw: Raw, names: tuple[str, ...]) -> list[int]:
-        """Return the label of each row as an index into `names`."""
-        number = {name: index for index, name in enumerate(names)}
-        found = []
-        for index, label in enumerate(raw.table[self.label_column]):
-            if str(label) not in number:
-                raise StageError(
-                    f"data: {raw.origin} row {index + 1}: label {label!r} is not among the "
-                    f"{len(names)} labels of the training rows{nearest(str(label), names)}"
-                )
-            found.append(number[str(label)])
-        return found
-
-    def _with_all_splits(
+    def rows(
         self, found: Mapping[str, Raw], numbers: Mapping[str, Sequence[int]]
     ) -> dict[str, tuple[str, list[int]]]:
         """Return, for each split, the table its rows come from and which rows of it.
 
-        Splits the source lacks are drawn from the training rows, each label in proportion.
+        Args:
+            found: What `load` returned.
+            numbers: The label of each row, as an index into the label names.
         """
-        rows = {split: (split, list(range(len(raw.table)))) for split, raw in found.items()}
-        for split, size in (("test", self.test_size), ("validation", self.validation_size)):
-            if split in rows:
-                continue
-            kept, taken = _stratified(rows["train"][1], numbers["train"], size, split, self.seed)
-            rows["train"], rows[split] = ("train", kept), ("train", taken)
-        return rows
+        return {split: (split, list(range(len(raw.table)))) for split, raw in found.items()}
 
     def _encode(
         self,
@@ -203,30 +194,9 @@ class Columns(ABC):
         return Dataset.from_dict({**encoded, "labels": labels, "length": lengths})
 
 
-def label_names(values: Sequence[object]) -> tuple[str, ...]:
-    """Return the distinct labels as text: numbers in their order, words in the alphabet's."""
-    distinct = set(values)
-    if len(distinct) < 2:
-        raise StageError(
-            f"data.label_column: needs at least two different labels, found {len(distinct)}"
-        )
-    if all(isinstance(value, int) for value in distinct):
-        return tuple(str(value) for value in sorted(distinct, key=lambda v: int(str(v))))
-    return tuple(sorted(str(value) for value in distinct))
-
-
-def _stratified(
-    rows: list[int], labels: Sequence[int], size: float, split: str, seed: int
-) -> tuple[list[int], list[int]]:
-    from sklearn.model_selection import train_test_split
-
+def _is_number(text: str) -> bool:
     try:
-        kept, taken = train_test_split(
-            rows, test_size=size, random_state=seed, stratify=[labels[row] for row in rows]
-        )
-    except ValueError as error:
-        raise StageError(
-            f"data.{split}: cannot set aside {size:.0%} of {len(rows)} rows with every label in "
-            f"proportion ({error}); give more rows or a file for this split"
-        ) from error
-    return sorted(kept), sorted(taken)
+        float(text)
+    except ValueError:
+        return False
+    return True
