@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, PipelineError, among, nearest
-from pipeline.shipped import recipe_names
+from pipeline.shipped import recipe_names, shipped_folder
 from pipeline.stage import Plan
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["build_plan", "build_stage"]
 
 _ABOUT_THE_RUN = {"name", "seed"}
+_LONGEST_NAME = 200
 _UNSET = "???"  # how YAML and Hydra write a value that the user must give
 _STAGES = tuple(field.name for field in fields(Plan))
 
@@ -54,7 +55,8 @@ def build_stage(name: str, node: Mapping[str, Any]) -> object:
     cls = _stage_class(name, values.pop("_target_", None))
     known = {field.name for field in fields(cls)}
     problems = [
-        f"{name}.{key}: unknown key{among(str(key), sorted(known), 'Known keys')}"
+        f"{name}.{key}: unknown key{_elsewhere(name, str(key))}"
+        f"{among(str(key), sorted(known), 'Known keys')}"
         for key in values
         if key not in known
     ]
@@ -70,7 +72,10 @@ def build_stage(name: str, node: Mapping[str, Any]) -> object:
         ]
     except PipelineError as error:
         problems.append(str(error))
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        problems.append(f"{name}._target_: cannot check {cls.__qualname__}: {_first_line(error)}")
     else:
+        problems += _from_bools(name, values, built)
         if not problems:
             return built
     raise ConfigError("\n".join(problems))
@@ -98,6 +103,10 @@ def _about_the_run(config: Mapping[str, Any]) -> list[str]:
             f"name: must be letters, digits, '_' and '-', since it names a folder, "
             f"got {config['name']!r}"
         )
+    elif (size := len(str(config["name"]).encode())) > _LONGEST_NAME:
+        problems.append(
+            f"name: must be at most {_LONGEST_NAME} bytes long, since it names a folder, got {size}"
+        )
     seed = config.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         problems.append(f"seed: must be a whole number from 0 to 4294967295, got {seed!r}")
@@ -110,8 +119,9 @@ def _stage_class(name: str, target: object) -> Any:
     module_name, _, class_name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{name}._target_: cannot import {module_name!r}: {error}") from error
+    except Exception as error:  # a user's module may do anything
+        why = _first_line(error) if isinstance(error, ImportError) else _typed(error)
+        raise ConfigError(f"{name}._target_: cannot import {module_name!r}: {why}") from error
     cls = getattr(module, class_name, None)
     if cls is None:
         names = [each for each in vars(module) if is_dataclass(vars(module)[each])]
@@ -124,6 +134,41 @@ def _stage_class(name: str, target: object) -> Any:
             f"{name}._target_: {target} is not a stage: a dataclass with a method {method!r}"
         )
     return cls
+
+
+def _elsewhere(name: str, key: str) -> str:
+    """Say which other shipped options of the group have this key."""
+    from omegaconf import OmegaConf
+
+    files = sorted((shipped_folder("configs") / name).glob("*.yaml"))
+    having = [f"{name}={file.stem}" for file in files if key in OmegaConf.load(file)]
+    return f"; {', '.join(having)} {'has' if len(having) == 1 else 'have'} it" if having else ""
+
+
+def _from_bools(name: str, values: Mapping[str, Any], built: object) -> list[str]:
+    """Name each `true` or `false` that pydantic took for the number 1 or 0."""
+    return [
+        f"{name}.{key}: should be {'a number' if isinstance(value, bool) else 'numbers'}, "
+        f"got {value!r}"
+        for key, value in values.items()
+        if _lost_a_bool(value, getattr(built, key, value))
+    ]
+
+
+def _lost_a_bool(given: object, made: object) -> bool:
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        return any(_lost_a_bool(value, made.get(key, value)) for key, value in given.items())
+    if isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        return any(map(_lost_a_bool, given, made))
+    return isinstance(given, bool) and not isinstance(made, bool)
+
+
+def _typed(error: Exception) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _in_words(name: str, item: ErrorDetails) -> str:

@@ -1,38 +1,42 @@
 """The command line. Imports no deep-learning library, so `--help` and mistakes answer at once.
 
     python -m pipeline +recipe=NAME [GROUP=OPTION] [KEY=VALUE]    run the stages
-    python -m pipeline open RUN                                   look at a finished run again
+    python -m pipeline open RUN [PORT]                            look at a finished run again
 
-A single run is composed twice: once here, to check it and say every mistake at once in our words,
-and once by Hydra, which makes the run folder.
+A run is composed twice: once by `pipeline.check`, to say every mistake at once in our words, and
+once by Hydra, in the run folder that was claimed in between.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from pipeline.errors import ConfigError, PipelineError, among
-from pipeline.launch import assert_asked_processes, follow, is_follower
+from pipeline.errors import ConfigError, PipelineError
+from pipeline.launch import (
+    assert_asked_processes,
+    follow,
+    is_follower,
+    signals_as_exceptions,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from pipeline.artifacts import View
+    from pipeline.stage import Plan
 
 __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
-_HYDRA_ANSWERS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"}
-_HYDRA_ANSWERS |= {"--shell-completion", "-sc", "--multirun", "-m", "--run"}
-_TAKE_A_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"}
-_TAKE_A_VALUE |= {"--package", "-p", "--experimental-rerun"}
 _INTERRUPTED = 130
 _ENVIRONMENT = {
+    "HYDRA_FULL_ERROR": "1",  # errors reach `main`, which says them and knows their exit code
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",  # our tables are written in a blink
     "TRANSFORMERS_VERBOSITY": "error",
@@ -47,6 +51,9 @@ def main() -> None:
     """Run what the command line asks for and leave with the exit code of `pipeline.errors`."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    here = str(Path.cwd())
+    if here not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, here)  # a user's class is found by `graft` as by `python -m pipeline`
     try:
         if sys.argv[1:2] == ["open"]:
             _open(sys.argv[2:])
@@ -64,62 +71,67 @@ def main() -> None:
 
 def _open(arguments: Sequence[str]) -> None:
     from pipeline.artifacts import View
-    from pipeline.visualize import find_view, show
+    from pipeline.visualize import asked_port, find_view, show
 
-    if len(arguments) != 1 or arguments[0].startswith("-"):
+    run, *port = arguments or ["-"]
+    known = all(each.isdecimal() and int(each) <= 65535 for each in port)
+    if run.startswith("-") or len(port) > 1 or not known:
         raise ConfigError(
             "open: takes one run folder, such as `python -m pipeline open outputs/lora_bert/latest`"
+            ", and after it, if you like, a port up to 65535"
         )
-    show(View(folder=find_view(Path(arguments[0])), open="auto"))
+    folder = find_view(Path(run))
+    show(View(folder=folder, open="auto", port=int(port[0]) if port else asked_port(folder)))
 
 
 def _run_with_hydra(arguments: Sequence[str]) -> None:
     import hydra
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
+    from pipeline.check import check, one_line
     from pipeline.recipes import serve_recipes
+    from pipeline.record import claim
     from pipeline.shipped import shipped_folder
 
     serve_recipes()
-    overrides = _absolute(arguments)
-    if _HYDRA_ANSWERS.isdisjoint(arg.partition("=")[0] for arg in arguments):
-        _check(overrides)
-    sys.argv[1:] = overrides
-    hydra.main(
-        version_base="1.3", config_path=str(shipped_folder("configs")), config_name="config"
-    )(_run)()
+    asked = check(arguments)
+    sys.argv[1:] = asked.arguments
+    if asked.folder is not None:
+        claim(asked.folder, sweeping=asked.sweeping)
+        folder = QuotedString(str(asked.folder), Quote.single).with_quotes()
+        sys.argv.append(f"hydra.{'sweep' if asked.sweeping else 'run'}.dir={folder}")
+    configs = str(shipped_folder("configs"))
+    try:
+        hydra.main(version_base="1.3", config_path=configs, config_name="config")(_run)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
 
 
 def _run(composed: DictConfig) -> None:
     """Build the plan and run it in the folder that Hydra made; called once a job."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     from pipeline.build import build_plan
-    from pipeline.record import Record
-    from pipeline.run import run_pipeline
     from pipeline.visualize import how_to_look, should_open, show
 
     hydra_says = HydraConfig.get()
     sweeping = hydra_says.mode == RunMode.MULTIRUN
     config = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    folder = Path(hydra_says.runtime.output_dir)
+    home = Path(hydra_says.runtime.cwd, "outputs", config["name"])
+    latest = home / "latest" if folder.parent == home and not sweeping else None
     logging.captureWarnings(True)  # those of libraries go to pipeline.log
     try:
-        plan = build_plan(config)
-        folder = Path(hydra_says.runtime.output_dir)
-        record = Record(folder, about={"name": config["name"], "seed": config["seed"]})
-        try:
-            view = run_pipeline(plan, record)
-        except BaseException as error:
-            record.fail(error)
-            raise
-        record.finish()
-    except PipelineError as error:
+        view = _recorded(build_plan(config), config, folder, latest)
+    except BaseException as error:
         log.debug("failed", exc_info=True)  # the trace goes to pipeline.log
-        if sweeping:  # the other jobs of the sweep still run
-            raise CompactHydraException(f"{type(error).__name__}: {error}") from error
-        _leave(error)
+        if isinstance(error, PipelineError) and not sweeping:
+            _leave(error)
+        raise  # in a sweep, the other jobs still run
     print(folder / "manifest.json")
     if not sweeping and should_open(view.open):
         show(view)
@@ -127,100 +139,21 @@ def _run(composed: DictConfig) -> None:
         print(how_to_look(folder))
 
 
-def _absolute(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with `KEY=VALUE` turned into Hydra's `++KEY=VALUE`.
+def _recorded(plan: Plan, config: dict[str, Any], folder: Path, latest: Path | None) -> View:
+    """Run the plan; however it ends, the manifest says so."""
+    from pipeline.record import Record
+    from pipeline.run import run_pipeline
 
-    Hydra stops at the first key that does not exist and advises to add it. With `++` it composes,
-    and `build_plan` names all unknown keys at once, with the nearest known ones.
-    """
-    from pipeline.shipped import shipped_folder
-
-    groups = {entry.name for entry in shipped_folder("configs").iterdir() if entry.is_dir()}
-    turned: list[str] = []
-    for argument in arguments:
-        key, equals, _ = argument.partition("=")
-        is_value = turned and arguments[len(turned) - 1] in _TAKE_A_VALUE
-        if is_value or not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
-            turned.append(argument)
-        elif key == "recipe":
-            turned.append(f"+{argument}")
-        elif key in groups or key.partition(".")[0] == "hydra":
-            turned.append(argument)
-        else:
-            turned.append(f"++{argument}")
-    return turned
-
-
-def _check(arguments: Sequence[str]) -> None:
-    """Compose and build once without running, so that mistakes cost a second and write nothing.
-
-    Raises:
-        ConfigError: The command line or the YAML is wrong; all mistakes are listed.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from pipeline.build import build_plan
-    from pipeline.recipes import forbid_hidden_recipe
-    from pipeline.shipped import shipped_folder
-
-    overrides, folders = _split(arguments)
-    if folders:  # what --config-dir does, for a composition that has no such flag
-        overrides.append(f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders)}]")
-    try:
-        with initialize_config_dir(str(shipped_folder("configs")), version_base="1.3"):
-            composed = compose("config", overrides=overrides)
-            config = OmegaConf.to_container(composed, resolve=True)
-    except MissingConfigException as error:
-        raise ConfigError(_missing(error)) from error
-    except OverrideParseException as error:
-        key, _, value = error.override.lstrip("+").partition("=")
-        raise ConfigError(
-            f"cannot read the override {key}={value}; quote its value: '{key}=\"{value}\"'"
-        ) from error
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from error
-    finally:
-        GlobalHydra.instance().clear()
-    for argument in overrides:
-        key, _, value = argument.partition("=")
-        if key.lstrip("+") == "recipe":
-            forbid_hidden_recipe(value, folders)
-    build_plan(cast(dict[str, Any], config))
-
-
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
-    """Return the overrides and the folders of `--config-dir`.
-
-    Raises:
-        ConfigError: A folder does not exist.
-    """
-    overrides: list[str] = []
-    folders: list[Path] = []
-    rest = iter(arguments)
-    for argument in rest:
-        option, equals, value = argument.partition("=")
-        if option in _TAKE_A_VALUE:
-            value = value if equals else next(rest, "")
-            if option in ("--config-dir", "-cd"):
-                folders.append(Path(value).resolve())
-        elif not argument.startswith("-"):
-            overrides.append(argument)
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir: no such folder: {folder}")
-    return overrides, folders
-
-
-def _missing(error: Any) -> str:
-    """Say which option does not exist, the nearest one, and all there are."""
-    if error.missing_cfg_file is None or not error.options:
-        return " ".join(str(error).split())
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    return f"{group}: no {group} {name!r}{among(name, error.options, 'Options')}"
+    about = {"name": config["name"], "seed": config["seed"]}
+    with signals_as_exceptions():
+        record = Record(folder, about, latest)
+        try:
+            view = run_pipeline(plan, record)
+        except BaseException as error:
+            record.fail(error)
+            raise
+        record.finish()
+    return view
 
 
 def _leave(error: PipelineError) -> NoReturn:

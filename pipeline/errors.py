@@ -5,6 +5,7 @@
   + StageError        exit 2   a stage cannot work on this input; the message names the setting
   + MachineError      exit 3   this machine lacks something: a package, a GPU, a process, a network
   + CheckError        exit 4   training or export ended, but its result did not pass its checks
+  + FolderTakenError  exit 75  the run folder belongs to another run; start again, or elsewhere
 
 Anything else that escapes is a bug of ours: exit 1 and a traceback.
 """
@@ -17,6 +18,7 @@ from difflib import get_close_matches
 __all__ = [
     "CheckError",
     "ConfigError",
+    "FolderTakenError",
     "MachineError",
     "PipelineError",
     "StageError",
@@ -49,6 +51,12 @@ class CheckError(PipelineError):
     """A stage finished its work, and the work is wrong: loss not finite, exports that differ."""
 
     exit_code = 4
+
+
+class FolderTakenError(PipelineError):
+    """The folder that this run would write to holds another run, which stays as it is."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command works a second later
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -19,9 +19,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError
-from pipeline.shipped import recipe_names, shipped_folder
+from pipeline.shipped import shipped_folder
 
-__all__ = ["forbid_hidden_recipe", "serve_recipes"]
+__all__ = ["forbid_hidden", "serve_recipes"]
 
 _GROUP = "recipe"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
@@ -89,18 +89,25 @@ def serve_recipes() -> None:
     Plugins.instance().register(RecipeSearchPath)
 
 
-def forbid_hidden_recipe(name: str, user_folders: Iterable[Path]) -> None:
-    """Refuse a user's recipe that a shipped one of the same name would silently hide.
+def forbid_hidden(user_folders: Iterable[Path]) -> None:
+    """Refuse a user's file that a shipped one of the same name would silently hide.
 
-    Hydra takes the first match on the search path and the shipped recipes come first.
+    Hydra takes the first match on the search path and the shipped files come first.
 
     Raises:
-        ConfigError: `name` is shipped and also in one of `user_folders`.
+        ConfigError: The same option, such as `adapter/lora`, is shipped and in a user's folder.
     """
-    if name not in recipe_names():
-        return
+    places = (("configs", Path()), ("recipes", Path(_GROUP)))
+    shipped = {
+        inside / file.relative_to(shipped_folder(name)): file
+        for name, inside in places
+        for file in shipped_folder(name).rglob("*.yaml")
+    }
     for folder in user_folders:
-        if (mine := folder / _GROUP / f"{name}.yaml").is_file():
-            raise ConfigError(
-                f"recipe: {name!r} is shipped, so {mine} would be ignored; rename your file"
-            )
+        for option, file in sorted(shipped.items()):
+            mine = folder / option
+            if mine.is_file() and not mine.samefile(file):
+                raise ConfigError(
+                    f"{option.parent if option.parent.name else option.stem}: {option.stem!r} is "
+                    f"shipped, so {mine} would be ignored; rename your file"
+                )

@@ -1,8 +1,9 @@
 """The run folder: one numbered sub-folder a stage, and a manifest that is true at every moment.
 
 A stage works in a hidden draft folder. Only when it has returned is the draft renamed to
-`3_adapter`, so a folder with a number is a finished stage, always. `manifest.json` is replaced
-atomically after every step: a crash leaves "running" or "failed" and never a lie.
+`3_adapter`, so a folder with that name is a finished stage, always; what a failed one wrote is kept
+as `3_adapter.failed`. `manifest.json` is replaced atomically after every step. A process that is
+killed without a word leaves "running": `process` in the manifest tells where to look for it.
 
 A stage is always run at present. Reuse has its place in `Record.run`, before the draft is made:
 the entry in the manifest already says what was run and from which settings.
@@ -27,12 +28,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import PipelineError
+from pipeline.errors import FolderTakenError, MachineError, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
 
-__all__ = ["FORMAT", "Record"]
+__all__ = ["FORMAT", "Record", "claim"]
 
 log = logging.getLogger(__name__)
 Given = TypeVar("Given")
@@ -42,30 +43,69 @@ FORMAT = 1
 """Version of the layout of `manifest.json`."""
 
 _STAGES = 6
+_CHECKOUT = Path(__file__).resolve().parent.parent
 _LIBRARIES = (
     "graft-pipeline", "torch", "transformers", "peft", "accelerate", "datasets", "onnx",
     "onnxruntime", "onnxscript", "netron", "hydra-core",
 )  # fmt: skip
 
 
+def claim(folder: Path, *, sweeping: bool) -> None:
+    """Make the folder of a run, or of a sweep, before Hydra writes its first file there.
+
+    Of two starts in the same second one gets it. A user's folder with other files in it will do
+    for a run: what is made, and must not exist, is Hydra's `.hydra` inside.
+
+    Raises:
+        FolderTakenError: Another run has it.
+        MachineError: It cannot be written.
+    """
+    key = "hydra.sweep.dir" if sweeping else "hydra.run.dir"
+    try:
+        (folder if sweeping else folder / ".hydra").mkdir(parents=True)
+    except FileExistsError as error:
+        raise FolderTakenError(f"{key}: {_taken(folder)}") from error
+    except OSError as error:
+        raise MachineError(f"{key}: cannot write to {folder}: {error.strerror}") from error
+
+
+def _taken(folder: Path) -> str:
+    return f"{folder} already holds a run, which stays as it is; start again, or choose another"
+
+
 class Record:
     """Runs stages inside `folder` and keeps `folder/manifest.json` up to date."""
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """Start a run: write the first manifest and point `latest`, beside it, at the folder."""
+    def __init__(self, folder: Path, about: Mapping[str, Any], latest: Path | None = None) -> None:
+        """Start a run: write the first manifest.
+
+        Args:
+            folder: Of the run. May exist, without a manifest.
+            about: What the manifest says first.
+            latest: Link to point at the folder; whatever else has that name stays.
+
+        Raises:
+            FolderTakenError: The folder has the manifest of another run.
+        """
         self.folder = folder
         self._manifest: dict[str, Any] = {
             "format": FORMAT,
             **about,
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "process": {"pid": os.getpid(), "host": platform.node()},
             "versions": {"python": platform.python_version(), **_versions()},
             "git_commit": _git_commit(),
             "stages": [],
         }
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            (folder / "manifest.json").touch(exist_ok=False)
+        except FileExistsError as error:
+            raise FolderTakenError(_taken(folder)) from error
         self._write()
-        _point(folder.parent / "latest", folder)
+        if latest is not None:
+            _point(latest, folder)
 
     def run(self, name: str, stage: Stage[Given, Made], given: Given) -> Made:
         """Run one stage in a folder of its own, publish the folder and record how it went."""
@@ -81,7 +121,7 @@ class Record:
         self._write()
         log.info("%d/%d %s", number, _STAGES, name)
         started = time.monotonic()
-        with _draft(final) as draft:
+        with _draft(final, entry) as draft:
             made = stage.run(given, draft)
             entry["files"] = _digests(draft)
         made = _moved(made, draft, final)
@@ -121,8 +161,11 @@ class Record:
 
 
 @contextmanager
-def _draft(final: Path) -> Iterator[Path]:
-    """Give an empty folder beside `final`; rename it to `final` at the end, or remove it."""
+def _draft(final: Path, entry: dict[str, Any]) -> Iterator[Path]:
+    """Give an empty folder beside `final`, and rename it to `final` at the end.
+
+    After a failure, what there is in it is kept as `3_adapter.failed`, and `entry` says so.
+    """
     draft = final.with_name(f".{final.name}.{secrets.token_hex(4)}")
     draft.mkdir()
     try:
@@ -132,7 +175,13 @@ def _draft(final: Path) -> Iterator[Path]:
                 file.chmod(0o666 & ~_umask())  # safetensors writes 0600: colleagues could not read
         draft.rename(final)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft.exists():  # a signal may come just after the rename
+            if any(draft.iterdir()):
+                kept = final.with_name(f"{final.name}.failed")
+                shutil.rmtree(kept, ignore_errors=True)
+                entry["kept"] = draft.rename(kept).name
+            else:
+                draft.rmdir()
         raise
 
 
@@ -208,6 +257,9 @@ def _digests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _point(link: Path, folder: Path) -> None:
     """Make `link` a relative symbolic link to `folder`, replacing the one before it."""
+    if link.exists() and not link.is_symlink():
+        log.debug("no link %s: a file or folder has that name", link)
+        return
     draft = link.with_name(f".latest.{secrets.token_hex(4)}")
     try:
         draft.symlink_to(folder.name, target_is_directory=True)
@@ -227,12 +279,21 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the folder the run was started in, `-dirty` when files differ."""
+    """Return the commit of this project's own checkout, `-dirty` when files differ."""
     git = shutil.which("git")
-    if git is None:
+    if git is None or not (_CHECKOUT / "pyproject.toml").is_file():  # installed from a wheel
         return None
     told = subprocess.run(  # noqa: S603 - a fixed command line
-        [git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        [
+            git,
+            "-C",
+            str(_CHECKOUT),
+            "describe",
+            "--always",
+            "--abbrev=40",
+            "--dirty",
+            "--exclude=*",
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.errors import StageError
-from pipeline.record import Record
+from pipeline import record as module
+from pipeline.errors import FolderTakenError, MachineError, StageError
+from pipeline.record import Record, claim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +38,11 @@ class Write:
 class Fail:
     error: BaseException
 
+    text: str = "half"
+
     def run(self, given: Any, folder: Path) -> Letter:
-        (folder / "half.txt").write_text("half")
+        if self.text:
+            (folder / "half.txt").write_text(self.text)
         raise self.error
 
 
@@ -77,17 +83,79 @@ def test_manifest_holds_settings_facts_files_and_status(record: Record) -> None:
     assert set(manifest(record)["versions"]) >= {"python", "torch", "peft"}
 
 
-def test_failed_stage_leaves_no_folder_and_a_failed_manifest(record: Record) -> None:
+def test_failed_stage_leaves_no_finished_folder_and_a_failed_manifest(record: Record) -> None:
     record.run("first", Write(text="x"), None)
     error = StageError("data: no rows")
     with pytest.raises(StageError):
-        record.run("second", Fail(error=error), None)
+        record.run("second", Fail(error=error, text=""), None)
     record.fail(error)
     told = manifest(record)
     assert told["status"] == "failed"
     assert told["error"] == {"type": "StageError", "message": "data: no rows"}
     assert [entry["status"] for entry in told["stages"]] == ["done", "failed"]
     assert sorted(p.name for p in record.folder.iterdir()) == ["1_first", "manifest.json"]
+
+
+def test_what_a_failed_stage_wrote_is_kept_and_named(record: Record) -> None:
+    kept = record.folder / "1_first.failed"
+    kept.mkdir()
+    (kept / "older.txt").touch()
+    error = StageError("data: no rows")
+    with pytest.raises(StageError):
+        record.run("first", Fail(error=error), None)
+    record.fail(error)
+    (entry,) = manifest(record)["stages"]
+    assert entry["kept"] == "1_first.failed"
+    assert [file.name for file in kept.iterdir()] == ["half.txt"]
+    assert sorted(p.name for p in record.folder.iterdir()) == ["1_first.failed", "manifest.json"]
+
+
+def test_folder_with_the_manifest_of_another_run_is_refused(record: Record) -> None:
+    before = (record.folder / "manifest.json").read_bytes()
+    with pytest.raises(FolderTakenError, match="already holds a run, which stays as it is") as told:
+        Record(record.folder, about={"name": "second"})
+    assert told.value.exit_code == 75
+    assert (record.folder / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("sweeping", [False, True])
+def test_of_two_claims_the_second_is_refused(sweeping: bool, tmp_path: Path) -> None:
+    claim(tmp_path / "a/b", sweeping=sweeping)
+    with pytest.raises(FolderTakenError):
+        claim(tmp_path / "a/b", sweeping=sweeping)
+
+
+def test_folder_of_the_user_with_other_files_can_be_claimed(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    claim(tmp_path, sweeping=False)
+
+
+def test_claim_on_a_file_is_a_fault_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match="hydra.run.dir: cannot write to .*: Not a directory"):
+        claim(tmp_path / "file", sweeping=False)
+
+
+def test_manifest_tells_which_process_of_which_machine_writes_it(record: Record) -> None:
+    assert manifest(record)["process"] == {"pid": os.getpid(), "host": os.uname().nodename}
+
+
+def test_commit_is_that_of_this_project_and_not_of_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        command = ["git", "-C", str(tmp_path), *who, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "x")
+    monkeypatch.chdir(tmp_path)
+    assert module._git_commit() != git("rev-parse", "HEAD")
+    monkeypatch.setattr(module, "_CHECKOUT", tmp_path)
+    assert module._git_commit() is None  # a repository around a wheel is not ours
+    (tmp_path / "pyproject.toml").touch()
+    assert module._git_commit() == git("rev-parse", "HEAD")
 
 
 def test_manifest_says_running_while_a_stage_runs(record: Record) -> None:
@@ -105,11 +173,26 @@ def test_manifest_says_running_while_a_stage_runs(record: Record) -> None:
 
 
 def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        Record(tmp_path / "runs" / name, about={})
     latest = tmp_path / "runs" / "latest"
+    for name in ("one", "two"):
+        Record(tmp_path / "runs" / name, about={}, latest=latest)
     assert latest.resolve() == tmp_path / "runs" / "two"
     assert latest.readlink() == Path("two")
+
+
+def test_no_link_is_made_unless_asked_for(tmp_path: Path) -> None:
+    Record(tmp_path / "runs" / "one", about={})
+    assert [each.name for each in (tmp_path / "runs").iterdir()] == ["one"]
+
+
+def test_link_that_leads_nowhere_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
+    dangling, file = tmp_path / "dangling", tmp_path / "file"
+    dangling.symlink_to("nowhere")
+    file.write_text("mine")
+    Record(tmp_path / "one", about={}, latest=dangling)
+    Record(tmp_path / "two", about={}, latest=file)
+    assert dangling.readlink() == Path("one")
+    assert file.read_text() == "mine"
 
 
 def test_published_files_can_be_read_by_others(record: Record) -> None:

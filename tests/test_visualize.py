@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import re
 import socket
 import stat
@@ -21,8 +22,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifacts import ExportedModel, View
 from pipeline.build import build_stage
+from pipeline.cli import main
 from pipeline.errors import ConfigError, MachineError, StageError
-from pipeline.visualize import Netron, find_view, how_to_look, netron, should_open, show
+from pipeline.visualize import Netron, asked_port, find_view, how_to_look, netron, should_open, show
 from pipeline.visualize.colours import marks, style_sheet
 from pipeline.visualize.server import Server
 
@@ -516,6 +518,45 @@ def test_missing_run_lists_those_that_exist(run: Path) -> None:
         StageError, match=r"outputs/lora does not exist; .* Runs here: outputs/lora_bert/latest"
     ):
         find_view(Path("outputs/lora"))
+
+
+def test_link_that_leads_nowhere_is_passed_over(run: Path) -> None:
+    for name in ("a", "z"):
+        (run.parent.parent / name).mkdir()
+        (run.parent.parent / name / "latest").symlink_to("deleted")
+    assert find_view(run) == find_view(Path("latest")) == run / "6_visualize"
+    with pytest.raises(StageError, match=r"Runs here: outputs/lora_bert/latest$"):
+        find_view(Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("told", "port"),
+    [
+        ('{"stages": [{"stage": "visualize", "settings": {"port": 9000}}]}', 9000),
+        ('{"stages": [{"stage": "visualize", "settings": {}}]}', 0),
+        ('{"stages": []}', 0),
+        ("not json", 0),
+        (None, 0),
+    ],
+)
+def test_port_is_that_of_the_run(run: Path, told: str | None, port: int) -> None:
+    (run / "manifest.json").unlink()
+    if told is not None:
+        (run / "manifest.json").write_text(told)
+    assert asked_port(run / "6_visualize") == port
+
+
+@pytest.mark.parametrize(("given", "port"), [([], 9000), (["8000"], 8000)])
+def test_open_takes_the_port_that_is_given_or_else_that_of_the_run(
+    run: Path, given: list[str], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"stages": [{"stage": "visualize", "settings": {"port": 9000}}]}
+    (run / "manifest.json").write_text(json.dumps(told))
+    shown: list[View] = []
+    monkeypatch.setattr("pipeline.visualize.show", shown.append)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "open", "latest", *given])
+    main()
+    assert shown == [View(folder=run / "6_visualize", open="auto", port=port)]
 
 
 def test_run_without_a_view_says_what_was_looked_for(run: Path) -> None:

@@ -3,5 +3,13 @@
 from pipeline.launch.follow import assert_asked_processes, follow, is_follower
 from pipeline.launch.local import Local
 from pipeline.launch.multi_gpu import MultiGpu
+from pipeline.launch.processes import signals_as_exceptions
 
-__all__ = ["Local", "MultiGpu", "assert_asked_processes", "follow", "is_follower"]
+__all__ = [
+    "Local",
+    "MultiGpu",
+    "assert_asked_processes",
+    "follow",
+    "is_follower",
+    "signals_as_exceptions",
+]

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import psutil
 
-__all__ = ["MARK", "run_and_listen"]
+__all__ = ["MARK", "run_and_listen", "signals_as_exceptions"]
 
 MARK = "\x1e"
 """Begins a line that a worker logged: mark, level, logger, message."""
@@ -30,7 +30,7 @@ def run_and_listen(command: Sequence[str], environment: Mapping[str, str]) -> tu
     call ends the command and its workers.
     """
     said: list[str] = []
-    with _signals_as_exceptions():
+    with signals_as_exceptions():
         process = subprocess.Popen(  # noqa: S603 - our own command line
             command,
             env=dict(environment),
@@ -77,7 +77,7 @@ def _unless_gone(act: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
+def signals_as_exceptions() -> Iterator[None]:
     """Let SIGTERM and SIGHUP unwind this process, as Ctrl-C does, so that `finally` runs."""
     names = ("SIGTERM", "SIGHUP") if sys.platform != "win32" else ("SIGTERM",)
     ours = [

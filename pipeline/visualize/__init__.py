@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pipeline.visualize.netron import Netron
-from pipeline.visualize.show import find_view, how_to_look, should_open, show
+from pipeline.visualize.show import asked_port, find_view, how_to_look, should_open, show
 
-__all__ = ["Netron", "find_view", "how_to_look", "should_open", "show"]
+__all__ = ["Netron", "asked_port", "find_view", "how_to_look", "should_open", "show"]

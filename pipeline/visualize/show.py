@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -16,7 +17,7 @@ from pipeline.errors import StageError
 if TYPE_CHECKING:
     from pipeline.artifacts import View
 
-__all__ = ["find_view", "how_to_look", "should_open", "show"]
+__all__ = ["asked_port", "find_view", "how_to_look", "should_open", "show"]
 
 
 def find_view(run: Path) -> Path:
@@ -29,12 +30,13 @@ def find_view(run: Path) -> Path:
     Raises:
         StageError: There is none; the message says where it was looked for.
     """
-    latest = sorted(Path("outputs").glob("*/latest"), key=lambda each: each.stat().st_mtime)
-    if not run.exists() and str(run) == "latest" and latest:
-        run = latest[-1]
     if not run.exists():
-        here = ", ".join(map(str, sorted(latest))) or "none below outputs"
-        raise StageError(f"open: {run} does not exist; give a run folder. Runs here: {here}")
+        # A link may be left over from a run that was deleted.
+        there = [each for each in Path("outputs").glob("*/latest") if each.exists()]
+        if str(run) != "latest" or not there:
+            here = ", ".join(map(str, sorted(there))) or "none below outputs"
+            raise StageError(f"open: {run} does not exist; give a run folder. Runs here: {here}")
+        run = max(there, key=lambda each: each.stat().st_mtime)
     root = run.parent if run.name == "manifest.json" else run
     for place in (root, root / "latest"):
         for folder in (place, *place.glob("*_visualize")):
@@ -44,6 +46,16 @@ def find_view(run: Path) -> Path:
         f"open: nothing to look at in {root}: no 6_visualize/index.html. The run did not get that "
         "far, as its manifest.json tells; start it again"
     )
+
+
+def asked_port(folder: Path) -> int:
+    """Return `visualize.port` of the run that the view belongs to; 0, any, when it tells none."""
+    try:
+        stages = json.loads((folder.parent / "manifest.json").read_bytes())["stages"]
+        ports = [each["settings"]["port"] for each in stages if each["stage"] == "visualize"]
+    except (OSError, ValueError, KeyError, TypeError):  # a view that was copied elsewhere
+        return 0
+    return ports[0] if ports and isinstance(ports[0], int) else 0
 
 
 def should_open(setting: str) -> bool:
