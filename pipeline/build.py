@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
@@ -55,7 +56,7 @@ def build_stage(name: str, node: Mapping[str, Any]) -> object:
     cls = _stage_class(name, values.pop("_target_", None))
     known = {field.name for field in fields(cls)}
     problems = [
-        f"{name}.{key}: unknown key{_elsewhere(name, str(key))}"
+        f"{name}.{key}: unknown key{_elsewhere(name, str(key), known)}"
         f"{among(str(key), sorted(known), 'Known keys')}"
         for key in values
         if key not in known
@@ -136,13 +137,23 @@ def _stage_class(name: str, target: object) -> Any:
     return cls
 
 
-def _elsewhere(name: str, key: str) -> str:
-    """Say which other shipped options of the group have this key."""
+def _elsewhere(name: str, key: str, known: Collection[str]) -> str:
+    """Say which other shipped options of the group have this key; or another group a near one."""
     from omegaconf import OmegaConf
 
-    files = sorted((shipped_folder("configs") / name).glob("*.yaml"))
-    having = [f"{name}={file.stem}" for file in files if key in OmegaConf.load(file)]
-    return f"; {', '.join(having)} {'has' if len(having) == 1 else 'have'} it" if having else ""
+    keys = {
+        file: [str(each) for each in OmegaConf.load(file)]
+        for file in sorted(shipped_folder("configs").glob("*/*.yaml"))
+    }
+    having = [f.stem for f in keys if f.parent.name == name and key in keys[f]]
+    if having:
+        options = ", ".join(f"{name}={option}" for option in having)
+        return f"; {options} {'has' if len(having) == 1 else 'have'} it"
+    if nearest(key, known):
+        return ""
+    groups = {each: f"{file.parent.name}.{each}" for file in keys for each in keys[file]}
+    close = get_close_matches(key, groups, n=1)
+    return f"; perhaps {groups[close[0]]!r}" if close else ""
 
 
 def _from_bools(name: str, values: Mapping[str, Any], built: object) -> list[str]:

@@ -15,6 +15,10 @@ RECIPE = "+recipe=lora_bert"
     ("overrides", "says"),
     [
         (["++adapter.rr=4"], "adapter.rr: unknown key; did you mean 'r'?"),
+        (
+            ["++data.batchsize=x"],
+            "data.batchsize: unknown key; perhaps 'finetune.train_batch_size'. Known keys",
+        ),
         (["adapter.r=eight"], "adapter.r: should be a valid integer"),
         (["adapter.r=0"], "adapter.r must be a whole number of at least 1, got 0"),
         (["adapter.lora_alpha=inf"], "adapter.lora_alpha must be a finite number above 0"),
