@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
@@ -138,7 +137,7 @@ def _stage_class(name: str, target: object) -> Any:
 
 
 def _elsewhere(name: str, key: str, known: Collection[str]) -> str:
-    """Say which other shipped options of the group have this key; or another group a near one."""
+    """Say which other shipped options of the group have this key; or any group a longer one."""
     from omegaconf import OmegaConf
 
     keys = {
@@ -151,9 +150,14 @@ def _elsewhere(name: str, key: str, known: Collection[str]) -> str:
         return f"; {options} {'has' if len(having) == 1 else 'have'} it"
     if nearest(key, known):
         return ""
-    groups = {each: f"{file.parent.name}.{each}" for file in keys for each in keys[file]}
-    close = get_close_matches(key, groups, n=1)
-    return f"; perhaps {groups[close[0]]!r}" if close else ""
+    bare = key.replace("_", "")
+    longer = [
+        f"{file.parent.name}.{each}"
+        for file in keys
+        for each in keys[file]
+        if len(bare) > 2 and bare in each.replace("_", "")  # `batchsize`, `epochs`, `alpha`
+    ]
+    return f"; perhaps {min(longer, key=len)!r}" if longer else ""
 
 
 def _from_bools(name: str, values: Mapping[str, Any], built: object) -> list[str]:
