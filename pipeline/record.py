@@ -11,23 +11,21 @@ the entry in the manifest already says what was run and from which settings.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import platform
 import secrets
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.describe import digests, facts, git_commit, settings, versions
 from pipeline.errors import FolderTakenError, MachineError, PipelineError
 
 if TYPE_CHECKING:
@@ -43,11 +41,6 @@ FORMAT = 1
 """Version of the layout of `manifest.json`."""
 
 _STAGES = 6
-_CHECKOUT = Path(__file__).resolve().parent.parent
-_LIBRARIES = (
-    "graft-pipeline", "torch", "transformers", "peft", "accelerate", "datasets", "onnx",
-    "onnxruntime", "onnxscript", "netron", "hydra-core",
-)  # fmt: skip
 
 
 def claim(folder: Path, *, sweeping: bool) -> None:
@@ -94,8 +87,8 @@ class Record:
             "status": "running",
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "process": {"pid": os.getpid(), "host": platform.node()},
-            "versions": {"python": platform.python_version(), **_versions()},
-            "git_commit": _git_commit(),
+            "versions": {"python": platform.python_version(), **versions()},
+            "git_commit": git_commit(),
             "stages": [],
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +107,7 @@ class Record:
         entry: dict[str, Any] = {
             "stage": name,
             "by": f"{type(stage).__module__}.{type(stage).__qualname__}",
-            "settings": _settings(stage),
+            "settings": settings(stage),
             "status": "running",
         }
         self._manifest["stages"].append(entry)
@@ -123,12 +116,12 @@ class Record:
         started = time.monotonic()
         with _draft(final, entry) as draft:
             made = stage.run(given, draft)
-            entry["files"] = _digests(draft)
+            entry["files"] = digests(draft)
         made = _moved(made, draft, final)
         entry |= {
             "status": "done",
             "seconds": round(time.monotonic() - started, 3),
-            "facts": _facts(made, self.folder),
+            "facts": facts(made, self.folder),
         }
         self._write()
         log.info("    done in %.1f s", entry["seconds"])
@@ -210,51 +203,6 @@ def _replace_paths(value: Any, draft: Path, final: Path) -> Any:
     return value
 
 
-def _settings(stage: object) -> dict[str, Any]:
-    """Return the fields of a stage, as JSON can hold them."""
-    if not is_dataclass(stage):
-        return {}
-    told: dict[str, Any] = json.loads(
-        json.dumps({f.name: getattr(stage, f.name) for f in fields(stage)}, default=_as_json)
-    )
-    return told
-
-
-def _as_json(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "by": f"{type(value).__module__}.{type(value).__qualname__}",
-            **{f.name: getattr(value, f.name) for f in fields(value)},
-        }
-    return str(value)
-
-
-def _facts(made: Any, root: Path) -> dict[str, Any]:
-    """Return the small facts of an artifact: numbers, text, and paths relative to the run."""
-    facts: dict[str, Any] = {}
-    for field in fields(made):
-        value = getattr(made, field.name)
-        if isinstance(value, Path):
-            value = str(value.relative_to(root)) if value.is_relative_to(root) else str(value)
-        if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
-            value = list(value)
-        if value is None or isinstance(value, int | float | str | list | dict):
-            facts[field.name] = value
-        elif isinstance(value, tuple) and all(is_dataclass(item) for item in value):
-            facts[field.name] = [_facts(item, root) for item in value]
-    return facts
-
-
-def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[str(file.relative_to(folder))] = {"sha256": digest, "size": file.stat().st_size}
-    return found
-
-
 def _point(link: Path, folder: Path) -> None:
     """Make `link` a relative symbolic link to `folder`, replacing the one before it."""
     if link.exists() and not link.is_symlink():
@@ -266,36 +214,3 @@ def _point(link: Path, folder: Path) -> None:
         draft.replace(link)
     except OSError as error:  # a file system without links: the run is as good without it
         log.debug("no link %s: %s", link, error)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_commit() -> str | None:
-    """Return the commit of this project's own checkout, `-dirty` when files differ."""
-    git = shutil.which("git")
-    if git is None or not (_CHECKOUT / "pyproject.toml").is_file():  # installed from a wheel
-        return None
-    told = subprocess.run(  # noqa: S603 - a fixed command line
-        [
-            git,
-            "-C",
-            str(_CHECKOUT),
-            "describe",
-            "--always",
-            "--abbrev=40",
-            "--dirty",
-            "--exclude=*",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return told.stdout.strip() or None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import record as module
+from pipeline import describe
 from pipeline.errors import FolderTakenError, MachineError, StageError
 from pipeline.record import Record, claim
 
@@ -151,11 +151,11 @@ def test_commit_is_that_of_this_project_and_not_of_the_folder_one_is_in(
     git("init")
     git("commit", "--allow-empty", "-m", "x")
     monkeypatch.chdir(tmp_path)
-    assert module._git_commit() != git("rev-parse", "HEAD")
-    monkeypatch.setattr(module, "_CHECKOUT", tmp_path)
-    assert module._git_commit() is None  # a repository around a wheel is not ours
+    assert describe.git_commit() != git("rev-parse", "HEAD")
+    monkeypatch.setattr(describe, "_CHECKOUT", tmp_path)
+    assert describe.git_commit() is None  # a repository around a wheel is not ours
     (tmp_path / "pyproject.toml").touch()
-    assert module._git_commit() == git("rev-parse", "HEAD")
+    assert describe.git_commit() == git("rev-parse", "HEAD")
 
 
 def test_manifest_says_running_while_a_stage_runs(record: Record) -> None:
