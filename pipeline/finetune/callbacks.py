@@ -73,7 +73,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]
-    """Writes `metrics.jsonl` and moves the bar, or says a line an epoch without a terminal."""
+    """Writes `metrics.jsonl`, says a line an epoch, and on a terminal moves a bar."""
 
     def __init__(self, file: Path, rows: Callable[[int], int]) -> None:
         """Write to `file`; `rows` tells how many rows a step has, counted from 0."""
@@ -93,7 +93,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self._start = time.monotonic()
         self._epochs = args.num_train_epochs
         if state.is_world_process_zero and sys.stderr.isatty():
-            self._bar = tqdm(total=state.max_steps, desc="train", unit="step", dynamic_ncols=True)
+            self._bar = tqdm(
+                total=state.max_steps, desc="train", unit="step", dynamic_ncols=True, leave=False
+            )
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -135,12 +137,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             for name, value in logs.items()
             if name.startswith("eval_") and name != "eval_loss"
         )
-        log.log(
-            logging.INFO if self._bar is None else logging.DEBUG,  # the bar is on the screen
-            "    epoch %.4g of %.4g: loss %.4f, validation loss %.4f, %s (%.1f s)",
-            state.epoch, self._epochs, self.train_loss, logs["eval_loss"], scores,
-            seconds,
-        )  # fmt: skip
+        with tqdm.external_write_mode():  # above the bar, if there is one
+            log.info(
+                "    epoch %.4g of %.4g: loss %.4f, validation loss %.4f, %s (%.1f s)",
+                state.epoch, self._epochs, self.train_loss, logs["eval_loss"], scores, seconds,
+            )  # fmt: skip
 
     def close(self) -> None:
         """Leave the terminal as it was, also after an error."""
