@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -109,14 +109,14 @@ def _of_both_copies(wrapper: nn.Module, rest: str) -> dict[str, nn.Parameter]:
 def _module(
     name: str,
     type_name: str,
-    parameters: object,
+    parameters: Iterable[nn.Parameter],
     counted: set[int],
     kind: str,
     why: str | None = None,
     layer: nn.Module | None = None,
 ) -> Module:
     frozen = trainable = 0
-    for value in parameters:  # type: ignore[attr-defined]
+    for value in parameters:
         if id(value) in counted:  # tied weights count once
             continue
         counted.add(id(value))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
     from pipeline.artifacts import BaseModel
 
@@ -118,8 +119,8 @@ def _check_finite(model: PeftModel) -> None:
         )
 
 
-def _save_transformers(model: object, base: BaseModel, folder: Path) -> None:
-    model.save_pretrained(folder)  # type: ignore[attr-defined]
+def _save_transformers(model: PreTrainedModel, base: BaseModel, folder: Path) -> None:
+    model.save_pretrained(folder)
     base.load_tokenizer().save_pretrained(folder)
 
 

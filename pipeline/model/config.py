@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import StageError, nearest
-from pipeline.model.folder import check_dropout, from_folder
+from pipeline.model.folder import Source, from_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -21,7 +21,7 @@ _BYTES = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RandomWeights:
+class RandomWeights(Source):
     """An architecture without a past: for tests, and to look at a shape.
 
     Its tokenizer reads text byte by byte, so nothing need be downloaded for it.
@@ -31,13 +31,7 @@ class RandomWeights:
     """As transformers names it: `bert`."""
     config: Mapping[str, Any]
     """Fields of that type's config: `hidden_size`, `num_hidden_layers`, ..."""
-    task: str
-    dropout: float | None
-    """Probability for every dropout the config has; None keeps the type's own."""
     seed: int
-
-    def __post_init__(self) -> None:
-        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         import torch

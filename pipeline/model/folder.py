@@ -5,17 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import BaseModel, HashedFile
 from pipeline.errors import StageError
 from pipeline.tasks import task_named
 
-__all__ = ["check_dropout", "from_folder"]
+__all__ = ["Source", "from_folder"]
 
 log = logging.getLogger(__name__)
 
 _LFS = b"version https://git-lfs"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What every source of a model is asked."""
+
+    task: str
+    """Key of `pipeline.tasks`; decides the head."""
+    dropout: float | None
+    """Probability for every dropout the config has, 0 up to 1; None keeps the config's own."""
+
+    def __post_init__(self) -> None:
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
 def from_folder(
@@ -75,16 +90,6 @@ def from_folder(
         task=task,
         auto_class=task_named(task).auto_class,
     )
-
-
-def check_dropout(dropout: float | None) -> None:
-    """Check a setting of a stage.
-
-    Raises:
-        ValueError: It is not a probability below 1.
-    """
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
 
 
 def _check_config(source: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import StageError
-from pipeline.model.folder import check_dropout, from_folder
+from pipeline.model.folder import Source, from_folder
 
 __all__ = ["Hub"]
 
@@ -17,19 +17,14 @@ _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "merges.txt", "*.jinja
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hub:
+class Hub(Source):
     """A model by its id; a revision is resolved to the commit, which the record keeps."""
 
     repo_id: str
     """Such as `google-bert/bert-base-uncased`."""
     revision: str
     """Branch, tag or commit."""
-    task: str
-    dropout: float | None
     allow_pickle: bool
-
-    def __post_init__(self) -> None:
-        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         source = self._download()

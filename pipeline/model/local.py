@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import BaseModel
-from pipeline.model.folder import check_dropout, from_folder
+from pipeline.model.folder import Source, from_folder
 
 __all__ = ["Local"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Local:
+class Local(Source):
     """A folder as `save_pretrained` writes it: config, tokenizer, weights."""
 
     path: Path
-    task: str
-    dropout: float | None
     allow_pickle: bool
-
-    def __post_init__(self) -> None:
-        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         path = self.path.expanduser().absolute()

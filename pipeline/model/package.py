@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import MachineError, StageError
-from pipeline.model.folder import check_dropout, from_folder
+from pipeline.model.folder import Source, from_folder
 
 __all__ = ["Package"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Package:
+class Package(Source):
     """Files of an installed distribution, read by path: its code is never imported."""
 
     distribution: str
@@ -26,11 +26,6 @@ class Package:
     """Of `model.safetensors`; any other content is refused."""
     repo_id: str
     """The model on the hub whose file it is: what exported adapters name as their base."""
-    task: str
-    dropout: float | None
-
-    def __post_init__(self) -> None:
-        check_dropout(self.dropout)
 
     def run(self, given: None, folder: Path) -> BaseModel:
         requirement = f"{self.distribution}=={self.version}"
