@@ -568,3 +568,13 @@ def test_run_without_a_view_says_what_was_looked_for(run: Path) -> None:
 def test_how_to_look_is_a_command_to_paste(run: Path) -> None:
     assert how_to_look(run).endswith("python -m pipeline open outputs/lora_bert/2026-11-23")
     assert how_to_look(Path("/some where")).endswith("python -m pipeline open '/some where'")
+
+
+def test_what_is_printed_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRAFT_COMMAND", raising=False)
+    monkeypatch.setattr("sys.argv", ["/x/__main__.py"])
+    assert "python -m pipeline open" in how_to_look(tmp_path)
+    monkeypatch.setattr("sys.argv", ["/x/bin/graft"])
+    assert " graft open" in how_to_look(tmp_path)
+    monkeypatch.setenv("GRAFT_COMMAND", "scripts/run")
+    assert " scripts/run open" in how_to_look(tmp_path)

@@ -106,4 +106,11 @@ def how_to_look(folder: Path) -> str:
         folder: The run folder.
     """
     near = Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
-    return f"To look at the graph:  python -m pipeline open {shlex.quote(str(near))}"
+    return f"To look at the graph:  {_command()} open {shlex.quote(str(near))}"
+
+
+def _command() -> str:
+    """Return the command that started this run, as the user would type it again."""
+    if script := os.environ.get("GRAFT_COMMAND"):  # scripts/run says its own name
+        return script
+    return "graft" if Path(sys.argv[0]).stem == "graft" else "python -m pipeline"
