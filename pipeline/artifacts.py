@@ -53,7 +53,9 @@ class BaseModel:
     weights: tuple[HashedFile, ...]
     """Those that are loaded, all in one folder, in the transformers layout."""
     name: str
-    """Its id on the hub if it has one, else a word; never a path of this machine."""
+    """What to call it where others see it: never a path of this machine."""
+    repo_id: str | None
+    """Its id on the hub, which its adapters name as their base; None if it is not there."""
     revision: str | None
     """Commit on the hub, if it came from there."""
     source: str
@@ -129,13 +131,14 @@ class BaseModel:
         The files name this base by its id on the hub and hold no path of this machine; the same
         weights give the same bytes.
         """
-        settings = model.peft_config["default"]
-        settings.base_model_name_or_path, settings.revision = self.name, self.revision
         # "auto" would ask the hub whether the vocabulary has grown; ours never does.
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
         file = folder / "adapter_config.json"
         told = json.loads(file.read_text(encoding="utf-8"))
+        # Left to itself PEFT writes the folder the base was loaded from. A base that is not on the
+        # hub has no name there: any name might be somebody else's model.
+        told |= {"base_model_name_or_path": self.repo_id, "revision": self.revision}
         for key, value in told.items():
             if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 told[key] = sorted(set(value))  # PEFT writes sets in the order of their hashes

@@ -132,7 +132,7 @@ def _run(composed: DictConfig) -> None:
         if isinstance(error, PipelineError) and not sweeping:
             _leave(error)
         raise  # in a sweep, the other jobs still run
-    print(folder / "manifest.json")
+    print(f"The run is recorded in {folder / 'manifest.json'}")
     if not sweeping and should_open(view.open):
         show(view)
     else:

@@ -185,7 +185,7 @@ def test_saved_adapter_is_pefts_format_without_a_path_of_this_machine(run: Run) 
     made = run()
     config = json.loads((made.folder / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA"
-    assert config["base_model_name_or_path"] == "random-bert"
+    assert config["base_model_name_or_path"] is None  # it is nowhere on the hub
     assert sorted(file.name for file in made.folder.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",

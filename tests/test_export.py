@@ -120,7 +120,7 @@ def test_difference_beyond_tolerance_fails_with_the_numbers(
 ) -> None:
     stage = build_stage("export", composed("export.tolerance=1e-12")["export"])
     with pytest.raises(
-        CheckError, match=r"differs from torch with adapter by .*export.tolerance=1.00e-12"
+        CheckError, match=r"differs from torch with adapter by .*more than 1.00e-12 "
     ):
         stage.run((trained, examples), tmp_path)  # type: ignore[attr-defined]
 
@@ -154,3 +154,16 @@ def test_adapter_that_changes_nothing_although_trained_is_refused(
     (folder := tmp_path / "out").mkdir()
     with pytest.raises(CheckError, match="switching them off changes no logit"):
         stage.run((untouched, examples), folder)  # type: ignore[attr-defined]
+
+
+def test_tolerance_is_below_the_effect_of_a_barely_trained_adapter(
+    adapted: AdaptedModel, examples: Examples, composed: Compose, tmp_path: Path
+) -> None:
+    barely = moved(adapted, tmp_path / "adapter", by=1e-3)
+    stage = build_stage("export", composed()["export"])
+    (folder := tmp_path / "out").mkdir()
+    made = stage.run((barely, examples), folder)  # type: ignore[attr-defined]
+    told = json.loads(made.parity.read_text())
+    assert told["effect_of_adapter"] < 1e-4, "or this test shows nothing"
+    assert told["tolerance"] == pytest.approx(told["effect_of_adapter"] / 10)
+    assert told["largest_difference"] < told["tolerance"]

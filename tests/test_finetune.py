@@ -66,6 +66,7 @@ def make_base(folder: Path) -> BaseModel:
         folder=folder,
         weights=(weights,),
         name=SOURCE,
+        repo_id=SOURCE,
         revision=None,
         source=SOURCE,
         task="sequence_classification",

@@ -81,6 +81,7 @@ def artifacts(folder: Path) -> tuple[AdaptedModel, Examples]:
         folder=folder,
         weights=(weights,),
         name="tiny@0",
+        repo_id="tiny@0",
         revision=None,
         source="tiny@0",
         task="sequence_classification",

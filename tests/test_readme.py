@@ -15,7 +15,7 @@ ROOT = shipped_folder("configs").parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+    for block in re.findall(r"^```\w*\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
     if line.startswith(("python -m pipeline ", "scripts/", "accelerate launch ", "torchrun "))
 ]

@@ -33,6 +33,8 @@ class Report:
     """What every format answered, compared with the reference."""
 
     tolerance: float
+    """The largest difference that counts as none: `export.tolerance`, or a tenth of what a trained
+    adapter changes if that is less, so that a file that lost its adapter cannot pass."""
     largest_difference: float
     within_tolerance: bool
     effect_of_adapter: float
@@ -79,7 +81,7 @@ class Report:
         worst = max(found, key=lambda name: rank(found[name]))
         raise CheckError(
             f"export: {worst} differs from {REFERENCE} by {found[worst]:.2e} of the largest logit, "
-            f"more than export.tolerance={self.tolerance:.2e}"
+            f"more than {self.tolerance:.2e} (export.tolerance, or a tenth of the adapters' effect)"
         )
 
 

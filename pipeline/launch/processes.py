@@ -50,6 +50,8 @@ def run_and_listen(command: Sequence[str], environment: Mapping[str, str]) -> tu
             return process.wait(), "".join(said)
         finally:
             _end(process)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def _log_again(line: str) -> None:

@@ -55,6 +55,7 @@ class RandomWeights(Source):
         except (TypeError, ValueError) as error:
             raise StageError(f"model.config: {error}") from error
         tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
+        transformers.utils.logging.disable_progress_bar()  # it is done in a blink
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return from_folder(

@@ -39,6 +39,7 @@ def from_folder(
     *,
     told: str,
     name: str,
+    repo_id: str | None = None,
     revision: str | None = None,
     task: str,
     dropout: float | None,
@@ -50,7 +51,8 @@ def from_folder(
         source: Folder with `config.json`, a tokenizer and weights.
         folder: The stage's own folder.
         told: Where the model comes from, for the record.
-        name: What to call it in files that leave this machine: its id on the hub, or a word.
+        name: What to call it in files that leave this machine.
+        repo_id: Its id on the hub, if it has one.
         revision: Commit on the hub, if it came from there.
         task: Key of `pipeline.tasks`.
         dropout: Probability for every dropout the config has; None keeps the config's.
@@ -85,6 +87,7 @@ def from_folder(
         folder=folder,
         weights=weights,
         name=name,
+        repo_id=repo_id,
         revision=revision,
         source=told,
         task=task,

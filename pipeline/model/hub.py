@@ -33,6 +33,7 @@ class Hub(Source):
             folder,
             told=f"{self.repo_id}@{source.name}",  # a snapshot's folder is named by its commit
             name=self.repo_id,
+            repo_id=self.repo_id,
             revision=source.name,
             task=self.task,
             dropout=self.dropout,

@@ -46,6 +46,7 @@ class Package(Source):
             folder,
             told=requirement,
             name=self.repo_id,
+            repo_id=self.repo_id,
             task=self.task,
             dropout=self.dropout,
             allow_pickle=False,
