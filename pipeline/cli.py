@@ -99,8 +99,8 @@ def _run_with_hydra(arguments: Sequence[str]) -> None:
     asked = check(arguments)
     sys.argv[1:] = asked.arguments
     if asked.folder is not None:
-        claim(asked.folder, sweeping=asked.sweeping)
-        folder = QuotedString(str(asked.folder), Quote.single).with_quotes()
+        mine = claim(asked.folder, sweeping=asked.sweeping)
+        folder = QuotedString(str(mine), Quote.single).with_quotes()
         sys.argv.append(f"hydra.{'sweep' if asked.sweeping else 'run'}.dir={folder}")
     configs = str(shipped_folder("configs"))
     try:

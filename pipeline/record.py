@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import platform
+import re
 import secrets
 import shutil
 import time
@@ -41,25 +42,38 @@ FORMAT = 1
 """Version of the layout of `manifest.json`."""
 
 _STAGES = 6
+_TIME = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$")
+"""How configs/config.yaml names the folder of a run."""
 
 
-def claim(folder: Path, *, sweeping: bool) -> None:
+def claim(folder: Path, *, sweeping: bool) -> Path:
     """Make the folder of a run, or of a sweep, before Hydra writes its first file there.
 
-    Of two starts in the same second one gets it. A user's folder with other files in it will do
-    for a run: what is made, and must not exist, is Hydra's `.hydra` inside.
+    A user's folder with other files in it will do for a run: what is made, and must not exist, is
+    Hydra's `.hydra` inside.
+
+    Returns:
+        The folder; of two starts in the same second, one gets `..._2`.
 
     Raises:
-        FolderTakenError: Another run has it.
+        FolderTakenError: The user chose a folder that another run has.
         MachineError: It cannot be written.
     """
     key = "hydra.sweep.dir" if sweeping else "hydra.run.dir"
-    try:
-        (folder if sweeping else folder / ".hydra").mkdir(parents=True)
-    except FileExistsError as error:
-        raise FolderTakenError(f"{key}: {_taken(folder)}") from error
-    except OSError as error:
-        raise MachineError(f"{key}: cannot write to {folder}: {error.strerror}") from error
+    named_by_time = _TIME.search(folder.name) is not None
+    mine, number = folder, 1
+    while True:
+        try:
+            (mine if sweeping else mine / ".hydra").mkdir(parents=True)
+        except FileExistsError as error:
+            if not named_by_time:
+                raise FolderTakenError(f"{key}: {_taken(folder)}") from error
+            number += 1
+            mine = folder.with_name(f"{folder.name}_{number}")
+        except OSError as error:
+            raise MachineError(f"{key}: cannot write to {folder}: {error.strerror}") from error
+        else:
+            return mine
 
 
 def _taken(folder: Path) -> str:

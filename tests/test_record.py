@@ -198,3 +198,10 @@ def test_link_that_leads_nowhere_is_replaced_and_a_file_is_not(tmp_path: Path) -
 def test_published_files_can_be_read_by_others(record: Record) -> None:
     made = record.run("first", Write(text="x"), None)
     assert made.file.stat().st_mode & 0o044 == 0o044
+
+
+@pytest.mark.parametrize("sweeping", [False, True])
+def test_starts_in_the_same_second_get_folders_of_their_own(tmp_path: Path, sweeping: bool) -> None:
+    folder = tmp_path / "2026-11-23_07-54-08"
+    claimed = [claim(folder, sweeping=sweeping).name for _ in range(3)]
+    assert claimed == [folder.name, f"{folder.name}_2", f"{folder.name}_3"]
