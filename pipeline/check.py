@@ -85,7 +85,7 @@ def _read(arguments: Sequence[str]) -> Namespace:
         raise ConfigError(f"{message}; see --help and --hydra-help")
 
     parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
+    parser.error = refuse  # type: ignore[method-assign]  # not argparse's exit
     given = parser.parse_intermixed_args(arguments)
     for flag in ("config_dir", "config_path"):
         if (value := getattr(given, flag)) is not None:

@@ -26,7 +26,7 @@ __all__ = ["Keeper", "Recorder"]
 log = logging.getLogger("pipeline.finetune")
 
 
-class Keeper(TrainerCallback):  # type: ignore[misc]
+class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Saves the adapter after every evaluation; keeps the best one and the newest one."""
 
     def __init__(self, folder: Path, base: BaseModel, metric: str, patience: int | None) -> None:
@@ -72,7 +72,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]
                     shutil.rmtree(other)
 
 
-class Recorder(TrainerCallback):  # type: ignore[misc]
+class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Writes `metrics.jsonl`, says a line an epoch, and on a terminal moves a bar."""
 
     def __init__(self, file: Path, rows: Callable[[int], int]) -> None:

@@ -29,7 +29,7 @@ _SMALLEST_SCALE = 2.0**-10
 """An fp16 loss scale below this has halved 26 times: the gradients are never finite."""
 
 
-class Engine(transformers.Trainer):  # type: ignore[misc]
+class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
     """The loop is transformers'; which rows, which loss and which evaluation are ours."""
 
     control: transformers.TrainerControl

@@ -115,7 +115,7 @@ def _meet(device: Device, timeout: timedelta) -> None:
     """Form the process group; the default waits half an hour for a process that hangs."""
     import torch
     import torch.distributed as group
-    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not in its stubs
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if device == "cuda":

@@ -21,7 +21,7 @@ from pipeline.errors import CheckError, MachineError, StageError
 from pipeline.launch.job import Job
 
 if TYPE_CHECKING:
-    from torch.distributed import Store  # type: ignore[attr-defined]
+    from torch.distributed import Store  # type: ignore[attr-defined]  # not in its stubs
 
 __all__ = ["assert_asked_processes", "follow", "hand_over", "is_follower"]
 
@@ -99,7 +99,7 @@ def _asked(command: Sequence[str]) -> int | None:
 
 
 def _store() -> Store:
-    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+    from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not in its stubs
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise MachineError(
