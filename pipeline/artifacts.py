@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
+from pipeline.placement import Placement
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "AdaptedModel",
@@ -27,8 +28,6 @@ __all__ = [
     "Examples",
     "ExportedModel",
     "HashedFile",
-    "Module",
-    "Placement",
     "TrainedModel",
     "View",
 ]
@@ -51,7 +50,8 @@ class BaseModel:
     folder: Path
     """Config and tokenizer, saved by us."""
     weights: tuple[HashedFile, ...]
-    """Those that are loaded, all in one folder, in the transformers layout."""
+    """Those that are loaded, all in one folder, in the transformers layout. None of them: this is
+    an architecture alone, and whatever is loaded lies on torch's meta device."""
     name: str
     """What to call it where others see it: never a path of this machine."""
     repo_id: str | None
@@ -76,22 +76,21 @@ class BaseModel:
         """Return the model in eval mode, float32, on the CPU, with a head of `len(labels)` outputs.
 
         The head is new and random (from torch's global generator) unless the weights hold one of
-        the same size.
+        the same size. Without weights it is `architecture`.
 
         Raises:
             StageError: Weights outside the head are missing or have another shape; the message
                 counts them and names the first.
         """
+        if not self.weights:
+            return self.architecture(labels)
         import transformers
 
         transformers.utils.logging.disable_progress_bar()  # it flashes by, once a stage
-        config = transformers.AutoConfig.from_pretrained(self.folder)
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: number for number, label in enumerate(labels)}
         auto_class = getattr(transformers, self.auto_class)
         model, report = auto_class.from_pretrained(
             self.weights[0].path.parent,
-            config=config,
+            config=self._config(labels),
             dtype="float32",
             use_safetensors=self.weights[0].path.suffix == ".safetensors",
             ignore_mismatched_sizes=True,
@@ -113,6 +112,26 @@ class BaseModel:
             )
         loaded: PreTrainedModel = model.eval()
         return loaded
+
+    def architecture(self, labels: tuple[str, ...]) -> PreTrainedModel:
+        """Return the model on torch's meta device: modules and shapes of any size, no values."""
+        import torch
+        import transformers
+
+        with torch.device("meta"):
+            model: PreTrainedModel = getattr(transformers, self.auto_class).from_config(
+                self._config(labels), dtype=torch.float32
+            )
+        return model.eval()
+
+    def _config(self, labels: tuple[str, ...]) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        config: PretrainedConfig = AutoConfig.from_pretrained(self.folder)
+        if labels:
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: number for number, label in enumerate(labels)}
+        return config
 
     def load_adapter(
         self, labels: tuple[str, ...], adapter: Path, *, trainable: bool = False
@@ -185,60 +204,6 @@ class Examples:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Module:
-    """One module of the base model and what the adapter did to it."""
-
-    name: str
-    """Dotted path in the base model: `bert.encoder.layer.3.attention.self.query`."""
-    type: str
-    """Class name: `Linear`."""
-    role: str
-    """`adapted`, `trained` (in full: modules_to_save, biases) or `frozen`."""
-    why: str
-    """What decided the role: `target_modules: query`, `modules_to_save: classifier`, ..."""
-    kind: str | None = None
-    """PEFT's type of the adapter, such as `LORA`; None without one."""
-    r: int | None = None
-    lora_alpha: float | None = None
-    scaling: float | None = None
-    """Factor on the update: lora_alpha / r, or lora_alpha / sqrt(r) with rsLoRA."""
-    frozen: int = 0
-    """Parameters of this module itself, its children not counted, that do not train."""
-    trainable: int = 0
-    """Parameters of this module itself, adapter included, that train."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Placement:
-    """Where the adapters sit in a model and what they cost."""
-
-    kind: str
-    """PEFT's type of the adapter: `LORA`."""
-    modules: tuple[Module, ...]
-    """Every module of the base model, in its order."""
-    frozen: int
-    """Parameters in all that do not train."""
-    trainable: int
-    """Parameters in all that train: adapters and trained modules."""
-
-    @property
-    def adapted(self) -> tuple[Module, ...]:
-        """The modules that carry an adapter."""
-        return tuple(module for module in self.modules if module.role == "adapted")
-
-    def save(self, file: Path) -> None:
-        """Write as JSON."""
-        file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-    @staticmethod
-    def read(file: Path) -> Placement:
-        """Read what `save` wrote."""
-        told = json.loads(file.read_text(encoding="utf-8"))
-        modules = tuple(Module(**module) for module in told.pop("modules"))
-        return Placement(**told, modules=modules)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptedModel:
     """A base model with an adapter in it, before training."""
 
@@ -259,10 +224,25 @@ class AdaptedModel:
         """Return base and adapter together, on the CPU; in train mode when `trainable`."""
         return self.base.load_adapter(self.labels, self.folder, trainable=trainable)
 
+    def architecture(self) -> PeftModel:
+        """Return base and adapter together on the meta device, in eval mode: no values."""
+        from peft import PeftConfig, get_peft_model
+
+        model: PeftModel = get_peft_model(
+            self.base.architecture(self.labels),
+            PeftConfig.from_pretrained(self.folder),
+            low_cpu_mem_usage=True,
+        )
+        return model.eval()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedModel:
-    """The adapted model after training: the weights of the best evaluation."""
+    """The adapted model after training: the weights of the best evaluation.
+
+    With `finetune=none` it is the adapted model as it was: no steps, and what only training could
+    tell is None.
+    """
 
     adapted: AdaptedModel
     folder: Path
@@ -271,17 +251,17 @@ class TrainedModel:
     """Optimizer steps taken."""
     best_step: int
     """Step after which the kept weights were evaluated."""
-    metric: str
+    metric: str | None = None
     """Name of the metric that chose them, such as `macro_f1`."""
-    best_metric: float
+    best_metric: float | None = None
     """Its value on the validation split."""
-    train_loss: float
+    train_loss: float | None = None
     """Mean training loss of the last epoch, nats."""
-    processes: int
+    processes: int = 0
     """How many processes trained."""
-    device: str
+    device: str | None = None
     """What they trained on: `cpu` or `cuda`."""
-    precision: str
+    precision: str | None = None
     """Of the forward pass: `no` is float32, else `bf16` or `fp16`."""
 
     def load(self) -> PeftModel:
@@ -291,24 +271,32 @@ class TrainedModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportedModel:
-    """Everything that leaves the pipeline, each file proven to compute what was trained."""
+    """Everything that leaves the pipeline, each file proven to compute what was trained.
+
+    Of a model that was not trained there are the two pictures alone, without values.
+    """
 
     view: Path
     """The folded ONNX graph for people: adapters and blocks are one node each. Its weights lie
     beside it in the file of `adapted`."""
-    adapted: Path
+    base_view: Path
+    """The base model without adapters, folded the same way: nodes of one module have one name in
+    both. Shapes alone, no values."""
+    placement: Path
+    """`placement.json`, with what each module costs and what training changed in it."""
+    adapted: Path | None = None
     """ONNX with the adapter as a branch of its own, flat, for tools."""
-    merged: Path
+    merged: Path | None = None
     """ONNX with the adapter added into the base weights."""
-    merged_model: Path
+    merged_model: Path | None = None
     """The merged model as a transformers folder."""
-    adapter: Path
+    adapter: Path | None = None
     """The adapter as a PEFT folder."""
-    parity: Path
+    parity: Path | None = None
     """`parity.json`: the differences found and the task metrics of each format."""
-    largest_difference: float
+    largest_difference: float | None = None
     """The largest of those differences, in units of the largest logit."""
-    test_metrics: Mapping[str, float]
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
     """The task's metrics of the trained model on the test split."""
 
 

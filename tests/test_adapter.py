@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import LABELS, Compose
 
-from pipeline.artifacts import AdaptedModel, BaseModel, Examples, Placement
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples
+from pipeline.placement import Placement
 from pipeline.build import build_stage
 from pipeline.errors import StageError
 

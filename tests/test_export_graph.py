@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from pipeline.adapter.placement import place
-from pipeline.artifacts import Placement
+from pipeline.placement import Placement
 from pipeline.export.graph import fold, save, trace
 from pipeline.export.graph.order import convex_parts
 

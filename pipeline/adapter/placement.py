@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 
-from pipeline.artifacts import Module, Placement
+from pipeline.placement import Module, Placement
 
 if TYPE_CHECKING:
     from peft import PeftModel

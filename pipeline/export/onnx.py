@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,18 @@ class Onnx:
         )
         save(folded, view, weights="adapted.onnx.data")
         del flat, folded
+        plain = base.architecture(examples.labels)
+        nothing = replace(trained.adapted.placement, modules=(), trainable=0)
+        meta = {name: value.to("meta") for name, value in sample.items()}
+        folded = fold(
+            trace(plain, meta, axes, opset=self.opset),
+            nothing,
+            title=type(plain).__name__,
+            facts={"base_model": base.name},
+        )
+        base_view = files / "base.view.onnx"
+        save(folded, base_view, weights=None)
+        trained.adapted.placement.save(folder / "placement.json")
         parity.reference(model)
         parity.effect_of_adapter(model, must_differ=trained.steps > 0)
 
@@ -99,6 +111,8 @@ class Onnx:
         report.assert_within_tolerance()
         return ExportedModel(
             view=view,
+            base_view=base_view,
+            placement=folder / "placement.json",
             adapted=adapted,
             merged=merged,
             merged_model=folder / "merged",
@@ -135,5 +149,5 @@ def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:
         "base_model": trained.adapted.base.name,
         **{f"peft.{key}": str(settings[key]) for key in shown if key in settings},
         "trained.steps": str(trained.steps),
-        f"validation.{trained.metric}": f"{trained.best_metric:.4f}",
+        f"validation.{trained.metric}": f"{trained.best_metric or 0:.4f}",
     }

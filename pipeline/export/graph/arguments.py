@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
-from onnx_ir.tensor_adapters import TorchTensor
-from torch import Tensor, fx, nn
+from onnx_ir.tensor_adapters import from_torch_dtype
+from torch import SymInt, Tensor, fx, nn
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
 __all__ = ["Arguments", "observe", "operands"]
+
+
+Tensors = tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]
+"""Name, type and shape in the example of each tensor that a module is called with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +27,9 @@ class Arguments:
 
     lengths: Mapping[str, int]
     """Length of each named axis in the example."""
-    tensors: Mapping[str, tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]]
+    tensors: Mapping[str, Tensors]
     """By module path: name, type and shape of each tensor in its first call."""
-
-    calls: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    calls: Mapping[str, Mapping[str, str]]
     """By torch call, such as `linear_3`: the parameter of the operator that each value is."""
 
     def name(self, path: str, value: ir.Value) -> str | None:
@@ -44,22 +48,20 @@ class Arguments:
         return fits[0] if len(fits) == 1 else None
 
 
-def observe(
-    model: nn.Module, inputs: Mapping[str, Tensor], axes: Mapping[str, Mapping[int, str]]
-) -> Arguments:
-    """Run the model once and note what each of its modules is called with."""
-    tensors: dict[str, tuple[tuple[str, ir.DataType, tuple[int, ...]], ...]] = {}
+@contextmanager
+def observe(model: nn.Module) -> Iterator[dict[str, Tensors]]:
+    """Note what each module is called with, by its path, while the model is being traced."""
+    seen: dict[str, Tensors] = {}
 
     def note(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if path in seen:
+            return
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         bound |= bound.pop("kwargs", {})
-        tensors.setdefault(
-            path,
-            tuple(
-                (name, TorchTensor(value).dtype, tuple(value.shape))
-                for name, value in bound.items()
-                if isinstance(value, Tensor)
-            ),
+        seen[path] = tuple(
+            (name, from_torch_dtype(value.dtype), tuple(map(_length, value.shape)))
+            for name, value in bound.items()
+            if isinstance(value, Tensor)
         )
 
     hooks = [
@@ -70,16 +72,15 @@ def observe(
         for path, module in model.named_modules()
     ]
     try:
-        model(**inputs)
+        yield seen
     finally:
         for hook in hooks:
             hook.remove()
-    lengths = {
-        symbol: inputs[name].shape[axis]
-        for name, named in axes.items()
-        for axis, symbol in named.items()
-    }
-    return Arguments(lengths, tensors)
+
+
+def _length(axis: int | SymInt) -> int:
+    """Return the length that a symbolic axis has in the example."""
+    return axis if isinstance(axis, int) else int(axis.node.hint)
 
 
 def operands(program: ExportedProgram) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.artifacts import Module, Placement
+from pipeline.placement import Module, Placement
 from pipeline.export.graph.scopes import Scope
 
 __all__ = ["FORMULAS", "Captions"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import onnx_ir as ir
+
+from pipeline.export.graph.scopes import is_parameter
 
 __all__ = ["save"]
 
@@ -15,13 +18,21 @@ _PAGE = 4096
 _SAVED = "graft.saved"
 
 
-def save(model: ir.Model, file: Path, *, weights: str) -> None:
+def save(model: ir.Model, file: Path, *, weights: str | None) -> None:
     """Write a graph to `file` and its large tensors to the file `weights` beside it.
 
     Tensors that another model in this process has saved to the same file of weights are not written
     again: a model and what `fold` made of it share one file. Anything else that was in that file is
     lost when the first of them is saved.
+
+    Args:
+        model: Not edited.
+        file: To write.
+        weights: Name of the file of weights; None writes shapes and no values.
     """
+    if weights is None:
+        _save_shapes(model, file)
+        return
     target = file.parent / weights
     large = [
         (value, value.const_value)
@@ -51,6 +62,27 @@ def save(model: ir.Model, file: Path, *, weights: str) -> None:
     finally:
         for value, tensor in large:
             value.const_value = tensor
+
+
+def _save_shapes(model: ir.Model, file: Path) -> None:
+    """Write a graph whose parameters say where their values are not: in a file `left-out`."""
+    before = {}
+    end = 0
+    for name, value in model.graph.initializers.items():
+        shape, dtype = value.shape, value.dtype
+        if not is_parameter(value) or shape is None or dtype is None:
+            continue
+        nbytes = math.ceil(math.prod(int(axis) for axis in shape) * dtype.bitwidth / 8)
+        before[name] = value.const_value
+        value.const_value = ir.ExternalTensor(
+            "left-out", end, nbytes, dtype, shape=shape, name=name, base_dir=file.parent
+        )
+        end += nbytes
+    try:
+        ir.save(model, file)
+    finally:
+        for name, tensor in before.items():
+            model.graph.initializers[name].const_value = tensor
 
 
 def _saved(tensor: ir.TensorProtocol, target: Path) -> int | None:

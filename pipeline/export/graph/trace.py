@@ -6,13 +6,12 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from pipeline.export.graph.arguments import observe, operands
+from pipeline.export.graph.arguments import Arguments, observe, operands
 from pipeline.export.graph.clean import clean
 from pipeline.export.graph.scopes import record
 
@@ -43,7 +42,7 @@ def trace(
     """Export a model as a flat, clean graph with the inputs of `inputs` and one output, `logits`.
 
     Parameters and buffers keep name, layout and memory: the graph reads the tensors of `model`, so
-    save it before you merge or train on.
+    save it before you merge or train on. Those on the meta device have a shape and no value.
 
     Args:
         model: In eval mode; its forward takes `inputs` by name and returns an object with `logits`.
@@ -59,8 +58,7 @@ def trace(
     short = [name for name in axes if any(inputs[name].shape[axis] < 2 for axis in axes[name])]
     if short:
         raise ValueError(f"an axis that varies has length 1 in the example of {', '.join(short)}")
-    with torch.no_grad(), _quiet():
-        seen = observe(model, inputs, axes)
+    with torch.no_grad(), _quiet(), observe(model) as seen:
         program = torch.onnx.export(
             _Logits(model, inputs),
             tuple(inputs.values()),
@@ -78,8 +76,18 @@ def trace(
         names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         names |= {name for name, _ in model.named_buffers(remove_duplicate=False)}
         record(flat, inside="traced", parameters=names)
+        for value in flat.graph.initializers.values():
+            if getattr(getattr(value.const_value, "raw", None), "is_meta", False):
+                value.const_value = None  # there is nothing to read
         clean(flat)
-    flat.graph.meta["graft.arguments"] = replace(seen, calls=operands(program.exported_program))
+    lengths = {
+        symbol: inputs[name].shape[axis]
+        for name, named in axes.items()
+        for axis, symbol in named.items()
+    }
+    flat.graph.meta["graft.arguments"] = Arguments(
+        lengths, seen, operands(program.exported_program)
+    )
     return flat
 
 

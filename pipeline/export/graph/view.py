@@ -10,7 +10,7 @@ from functools import partial
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from pipeline.artifacts import Placement
+from pipeline.placement import Placement
 from pipeline.export.graph.arguments import Arguments
 from pipeline.export.graph.captions import FORMULAS, Captions
 from pipeline.export.graph.fold import Folder
