@@ -136,7 +136,12 @@ class BaseModel:
     def load_adapter(
         self, labels: tuple[str, ...], adapter: Path, *, trainable: bool = False
     ) -> PeftModel:
-        """Return the model with an adapter of PEFT's format in it; in train mode if `trainable`."""
+        """Return the model with an adapter of PEFT's format in it; in train mode if `trainable`.
+
+        Without weights it is `adapted_architecture`.
+        """
+        if not self.weights:
+            return self.adapted_architecture(labels, adapter).train(trainable)
         from peft import PeftModel
 
         loaded: PeftModel = PeftModel.from_pretrained(
@@ -144,20 +149,39 @@ class BaseModel:
         )
         return loaded.train(trainable)
 
+    def adapted_architecture(self, labels: tuple[str, ...], adapter: Path) -> PeftModel:
+        """Return the model with an adapter of PEFT's format in it, on the meta device: no values.
+
+        Of the adapter its `adapter_config.json` is all that is read. In eval mode; what would train
+        asks for a gradient.
+        """
+        from peft import PeftConfig, get_peft_model
+
+        settings = PeftConfig.from_pretrained(adapter)
+        settings.inference_mode = False  # as PEFT writes it: without a gradient nothing would train
+        model: PeftModel = get_peft_model(
+            self.architecture(labels), settings, low_cpu_mem_usage=True
+        )
+        return model.eval()
+
     def save_adapter(self, model: PeftModel, folder: Path) -> None:
         """Write the adapter of `model`, its head included, in PEFT's format: safetensors only.
 
         The files name this base by its id on the hub and hold no path of this machine; the same
-        weights give the same bytes.
+        weights give the same bytes. Without weights there is the config alone.
         """
-        # "auto" would ask the hub whether the vocabulary has grown; ours never does.
-        model.save_pretrained(folder, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+        if self.weights:
+            # "auto" would ask the hub whether the vocabulary has grown; ours never does.
+            model.save_pretrained(folder, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+        else:
+            model.peft_config["default"].save_pretrained(folder)
         file = folder / "adapter_config.json"
         told = json.loads(file.read_text(encoding="utf-8"))
         # Left to itself PEFT writes the folder the base was loaded from. A base that is not on the
         # hub has no name there: any name might be somebody else's model.
         told |= {"base_model_name_or_path": self.repo_id, "revision": self.revision}
+        told["inference_mode"] = True  # as PEFT writes it beside weights
         for key, value in told.items():
             if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 told[key] = sorted(set(value))  # PEFT writes sets in the order of their hashes
@@ -176,7 +200,10 @@ class BaseModel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Examples:
-    """Tokenised examples in Arrow tables, one folder a split: train, validation, test."""
+    """Tokenised examples in Arrow tables, one folder a split: train, validation, test.
+
+    With `data=none` there are no rows and no folders, only the labels of the head.
+    """
 
     folder: Path
     task: str
@@ -186,14 +213,15 @@ class Examples:
     revision: str | None
     """What the hub calls the version that was read, if it came from there."""
     labels: tuple[str, ...]
-    """Label names; the integer in a table's column `labels` is an index into them."""
+    """Label names; the integer in a table's column `labels` is an index into them. None of them:
+    the head has no output a label."""
     train_rows: int
     validation_rows: int
     test_rows: int
     longest: int
-    """Tokens of the longest example after truncation."""
+    """Tokens of the longest example after truncation; 0 without rows."""
     mean_length: float
-    """Mean tokens of a training example."""
+    """Mean tokens of a training example; 0 without rows."""
 
     def load(self, split: str) -> Dataset:
         """Return one split, memory-mapped. Columns: the tokenizer's, `labels`, `length`."""
@@ -210,7 +238,8 @@ class AdaptedModel:
     base: BaseModel
     labels: tuple[str, ...]
     folder: Path
-    """The adapter in PEFT's own format with its initial weights, and `placement.json`."""
+    """The adapter in PEFT's own format with its initial weights, if the base has any, and
+    `placement.json`."""
     trainable: int
     total: int
     """Parameters in all, trainable and frozen."""
@@ -226,14 +255,7 @@ class AdaptedModel:
 
     def architecture(self) -> PeftModel:
         """Return base and adapter together on the meta device, in eval mode: no values."""
-        from peft import PeftConfig, get_peft_model
-
-        model: PeftModel = get_peft_model(
-            self.base.architecture(self.labels),
-            PeftConfig.from_pretrained(self.folder),
-            low_cpu_mem_usage=True,
-        )
-        return model.eval()
+        return self.base.adapted_architecture(self.labels, self.folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,7 +268,8 @@ class TrainedModel:
 
     adapted: AdaptedModel
     folder: Path
-    """The adapter in PEFT's own format, its head included."""
+    """The adapter in PEFT's own format, its head included; with `finetune=none` that of
+    `adapted`."""
     steps: int
     """Optimizer steps taken."""
     best_step: int

@@ -2,6 +2,7 @@
 
     python -m pipeline +recipe=NAME [GROUP=OPTION] [KEY=VALUE]    run the stages
     python -m pipeline open RUN [PORT]                            look at a finished run again
+    python -m pipeline compare RUN RUN [PORT]                     look at two, side by side
 
 A run is composed twice: once by `pipeline.check`, to say every mistake at once in our words, and
 once by Hydra, in the run folder that was claimed in between.
@@ -57,6 +58,8 @@ def main() -> None:
     try:
         if sys.argv[1:2] == ["open"]:
             _open(sys.argv[2:])
+        elif sys.argv[1:2] == ["compare"]:
+            _compare(sys.argv[2:])
         elif is_follower():
             follow()
         else:
@@ -73,15 +76,38 @@ def _open(arguments: Sequence[str]) -> None:
     from pipeline.artifacts import View
     from pipeline.visualize import asked_port, find_view, show
 
-    run, *port = arguments or ["-"]
-    known = all(each.isdecimal() and int(each) <= 65535 for each in port)
-    if run.startswith("-") or len(port) > 1 or not known:
+    runs, port = _runs_and_port(arguments, 1)
+    if not runs:
         raise ConfigError(
             "open: takes one run folder, such as `python -m pipeline open outputs/lora_bert/latest`"
             ", and after it, if you like, a port up to 65535"
         )
-    folder = find_view(Path(run))
-    show(View(folder=folder, open="auto", port=int(port[0]) if port else asked_port(folder)))
+    folder = find_view(runs[0])
+    show(View(folder=folder, open="auto", port=asked_port(folder) if port is None else port))
+
+
+def _compare(arguments: Sequence[str]) -> None:
+    from pipeline.artifacts import View
+    from pipeline.visualize import compare, show
+
+    runs, port = _runs_and_port(arguments, 2)
+    if not runs:
+        raise ConfigError(
+            "compare: takes two run folders, such as `python -m pipeline compare outputs/r4/latest "
+            "outputs/r16/latest`, and after them, if you like, a port up to 65535"
+        )
+    folder = compare(*runs)
+    print(f"The comparison is in {folder}")
+    show(View(folder=folder, open="auto", port=port or 0))
+
+
+def _runs_and_port(arguments: Sequence[str], count: int) -> tuple[list[Path], int | None]:
+    """Return `count` runs, and the port after them; no runs where that is not what was given."""
+    runs, port = arguments[:count], arguments[count:]
+    known = all(each.isdecimal() and int(each) <= 65535 for each in port)
+    if len(runs) < count or any(run.startswith("-") for run in runs) or len(port) > 1 or not known:
+        return [], None
+    return [Path(run) for run in runs], int(port[0]) if port else None
 
 
 def _run_with_hydra(arguments: Sequence[str]) -> None:

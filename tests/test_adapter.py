@@ -8,9 +8,9 @@ import pytest
 from conftest import LABELS, Compose
 
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples
-from pipeline.placement import Placement
 from pipeline.build import build_stage
 from pipeline.errors import StageError
+from pipeline.placement import Module, Placement
 
 HIDDEN, LAYERS = 32, 2
 HEAD = len(LABELS) * HIDDEN + len(LABELS)
@@ -198,3 +198,91 @@ def test_placement_reads_back_as_it_was_written(run: Run, tmp_path: Path) -> Non
     placement = run().placement
     placement.save(tmp_path / "again.json")
     assert Placement.read(tmp_path / "again.json") == placement
+
+
+# -- kinds of adapters that the stage does not make yet, but `place` reads -----------------------
+
+
+def placed(base: BaseModel, **settings: object) -> Placement:
+    """Place an adapter of any kind; `place` itself holds its sums to PEFT's own."""
+    import peft
+
+    from pipeline.adapter.placement import place
+
+    model = base.load(LABELS)
+    before = {name: type(module).__name__ for name, module in model.named_modules()}
+    kind = getattr(peft, str(settings.pop("kind")))
+    return place(peft.get_peft_model(model, kind(task_type="SEQ_CLS", **settings)), before)
+
+
+def named(placement: Placement, name: str) -> Module:
+    return next(module for module in placement.modules if module.name == name)
+
+
+def test_dropout_of_the_adapter_is_told(run: Run) -> None:
+    assert {module.lora_dropout for module in run("lora_dropout=0.25").placement.adapted} == {0.25}
+    assert {module.lora_dropout for module in run("lora_dropout=0.0").placement.adapted} == {0.0}
+
+
+def test_prompt_is_a_module_of_its_own_where_no_layer_is_adapted(base: BaseModel) -> None:
+    placement = placed(base, kind="PromptTuningConfig", num_virtual_tokens=5)
+    (prompt,) = placement.adapted
+    assert (prompt.name, prompt.kind) == ("prompt_encoder.default", "PROMPT_TUNING")
+    assert (prompt.trainable, prompt.why) == (5 * HIDDEN, "num_virtual_tokens: 5")
+    assert placement.trainable == 5 * HIDDEN + HEAD
+
+
+@pytest.mark.parametrize(
+    ("settings", "one_layer", "expected"),
+    [
+        ({"kind": "IA3Config", "feedforward_modules": []}, HIDDEN, (None, None, None)),
+        ({"kind": "LoHaConfig", "r": 4, "alpha": 8}, 4 * 4 * HIDDEN, (4, 8, 2.0)),
+        ({"kind": "AdaLoraConfig", "init_r": 6, "total_step": 9}, 6 * (2 * HIDDEN + 1), (6, 8, 8)),
+    ],
+)
+def test_layers_of_other_kinds_are_told_as_they_are(
+    settings: dict[str, object],
+    one_layer: int,
+    expected: tuple[int | None, float | None, float | None],
+    base: BaseModel,
+) -> None:
+    placement = placed(base, **settings, target_modules=["query", "value"])
+    assert len(placement.adapted) == 2 * LAYERS
+    for module in placement.adapted:
+        assert (module.r, module.lora_alpha, module.scaling) == expected
+        assert module.trainable == one_layer
+        assert module.why in {"target_modules: query", "target_modules: value"}
+
+
+def test_tokens_that_train_beside_lora_are_an_adapter_of_their_own_kind(base: BaseModel) -> None:
+    placement = placed(
+        base, kind="LoraConfig", target_modules=["query"], trainable_token_indices=[7, 8, 9]
+    )
+    words = named(placement, "bert.embeddings.word_embeddings")
+    assert (words.role, words.kind, words.trainable) == ("adapted", "TRAINABLE_TOKENS", 3 * HIDDEN)
+    assert words.why == "trainable_token_indices"
+
+
+def test_norms_that_train_carry_the_adapter(base: BaseModel) -> None:
+    placement = placed(base, kind="LNTuningConfig", target_modules=["LayerNorm"])
+    norm = named(placement, "bert.encoder.layer.1.output.LayerNorm")
+    assert (norm.kind, norm.trainable, norm.frozen) == ("LN_TUNING", 2 * HIDDEN, 2 * HIDDEN)
+
+
+def test_parameters_of_the_model_itself_are_counted() -> None:
+    import peft
+    import torch
+
+    from pipeline.adapter.placement import place
+
+    class Shifted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 3)
+            self.shift = torch.nn.Parameter(torch.zeros(5))
+
+    before = {"": "Shifted", "inner": "Linear"}
+    model = peft.get_peft_model(Shifted(), peft.LoraConfig(r=2, target_modules=["inner"]))
+    whole, inner = place(model, before).modules
+    assert (whole.name, whole.frozen, whole.trainable) == ("", 5, 0)
+    assert (inner.frozen, inner.trainable) == (4 * 3 + 3, 2 * (4 + 3))

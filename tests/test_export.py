@@ -50,15 +50,20 @@ def exported(
     return stage.run((trained, examples), folder)  # type: ignore[attr-defined, no-any-return]
 
 
+def made(path: Path | None) -> Path:
+    assert path is not None
+    return path
+
+
 def test_every_format_is_there(exported: ExportedModel) -> None:
     files = ("view", "adapted", "merged", "parity")
     assert all(getattr(exported, name).is_file() for name in files)
-    assert (exported.merged_model / "model.safetensors").is_file()
-    assert (exported.adapter / "adapter_model.safetensors").is_file()
+    assert (made(exported.merged_model) / "model.safetensors").is_file()
+    assert (made(exported.adapter) / "adapter_model.safetensors").is_file()
 
 
 def test_parity_names_the_differences_and_metrics_of_each_format(exported: ExportedModel) -> None:
-    told = json.loads(exported.parity.read_text())
+    told = json.loads(made(exported.parity).read_text())
     assert set(told["formats"]) == {
         "torch with adapter", "merged/", "adapter/",
         "adapted.onnx", "adapted.view.onnx", "merged.onnx",
@@ -75,7 +80,7 @@ def test_parity_names_the_differences_and_metrics_of_each_format(exported: Expor
 def test_probes_have_two_sizes_and_two_lengths_that_are_not_the_exports(
     exported: ExportedModel,
 ) -> None:
-    told = json.loads(exported.parity.read_text())
+    told = json.loads(made(exported.parity).read_text())
     shapes = [(probe["rows"], probe["tokens"]) for probe in told["probes"]]
     rows, tokens = told["export_shape"]
     assert {size for size, _ in shapes} == {3, 7}
@@ -107,7 +112,7 @@ def test_every_lora_weight_keeps_its_name_and_value(
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(exported.adapted).graph
+    graph = onnx.load(made(exported.adapted)).graph
     found = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     lora = {n: v for n, v in trained.load().named_parameters() if "lora_" in n}
     assert len(lora) == 2 * 2 * 2

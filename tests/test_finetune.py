@@ -33,7 +33,7 @@ from pipeline.finetune import Trainer
 from pipeline.finetune.machine import find_precision
 from pipeline.finetune.sampler import Batches, epoch_steps, evaluation_batches
 from pipeline.shipped import shipped_folder
-from pipeline.tasks import task_named
+from pipeline.tasks import trainable_task
 
 LABELS = ("calm", "angry", "glad")
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -171,7 +171,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 def logits(
     model: torch.nn.Module, adapted: AdaptedModel, rows: list[dict[str, Any]]
 ) -> torch.Tensor:
-    task = task_named("sequence_classification")
+    task = trainable_task("sequence_classification")
     batch = task.collate(adapted.base.load_tokenizer())(rows)
     batch.pop("labels")
     with torch.no_grad():
@@ -293,9 +293,10 @@ def test_the_kept_weights_score_the_best_metric_head_included(given: Given, tmp_
     assert trained.best_metric == scores[trained.best_step]
     assert trained.best_step < trained.steps, "a test of keeping needs a best step before the last"
     table = examples.load("validation")
-    again = task_named(examples.task).metrics(
+    again = trainable_task(examples.task).metrics(
         logits(trained.load(), adapted, list(table)).numpy(), np.asarray(table["labels"])
     )
+    assert trained.metric is not None
     assert again[trained.metric] == trained.best_metric
     head = [name for name in weights(trained) if "classifier.weight" in name]
     before = load_file(adapted.folder / "adapter_model.safetensors")
@@ -483,6 +484,7 @@ def test_auto_precision_on_a_cpu_is_bf16_only_where_it_is_native(
 def test_bf16_trains_on_the_cpu_and_keeps_float32_weights(given: Given, tmp_path: Path) -> None:
     trained = train(trainer(mixed_precision="bf16"), given, tmp_path)
     assert {value.dtype for value in weights(trained).values()} == {torch.float32}
+    assert trained.train_loss is not None
     assert math.isfinite(trained.train_loss)
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import LABELS, Compose
@@ -12,6 +13,7 @@ from conftest import LABELS, Compose
 from pipeline.artifacts import BaseModel
 from pipeline.build import build_stage
 from pipeline.errors import ConfigError, MachineError, StageError
+from pipeline.model import FromConfig
 
 Run = Callable[..., BaseModel]
 
@@ -198,7 +200,10 @@ def test_the_file_that_was_hashed_is_the_file_that_is_loaded(
     assert all((a == b).all() for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("option", ["minilm", "local", "bert_base", "random_bert"])
+SOURCES = ["minilm", "local", "bert_base", "random_bert"]
+
+
+@pytest.mark.parametrize("option", SOURCES)
 def test_dropout_is_a_probability(option: str, run: Run) -> None:
     with pytest.raises(ConfigError, match=r"model.dropout must be in \[0, 1\), got 7"):
         run(option, "dropout=7", *(["path=x"] if option == "local" else []))
@@ -207,3 +212,102 @@ def test_dropout_is_a_probability(option: str, run: Run) -> None:
 def test_no_path_of_this_machine_is_part_of_the_name(run: Run, copy: Path) -> None:
     assert run("local", f"path={copy}").name == "copy"
     assert run("minilm").name == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+# -- architectures alone -----------------------------------------------------------------------
+
+
+def test_architecture_needs_no_weights_and_loads_on_the_meta_device(
+    run: Run, base: BaseModel, copy: Path
+) -> None:
+    (copy / "model.safetensors").write_bytes(b"not even looked at")
+    made = run("local", f"path={copy}", "weights=none")
+    assert made.weights == ()
+    model = made.load(LABELS)
+    assert {str(value.device) for value in model.parameters()} == {"meta"}
+    assert {name: value.shape for name, value in model.named_parameters()} == {
+        name: value.shape for name, value in base.load(LABELS).named_parameters()
+    }
+
+
+def test_architecture_of_a_package_is_not_hashed(run: Run) -> None:
+    made = run("minilm", "weights=none", f"sha256={'0' * 64}")
+    assert made.weights == ()
+    assert made.load(LABELS).num_parameters() == 22_713_216 + 384 * 3 + 3
+
+
+def test_architecture_from_a_config_makes_no_weights(run: Run) -> None:
+    made = run("random_bert", "weights=none")
+    assert made.weights == ()
+    assert sorted(file.name for file in made.folder.iterdir()) == [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+def test_architecture_on_the_hub_asks_for_no_file_of_weights(
+    run: Run, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    (copy / "model.safetensors").unlink()
+    commit, cached = "0" * 40, tmp_path / "hub/models--tiny--bert"
+    shutil.copytree(copy, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    download, asked = huggingface_hub.snapshot_download, list[list[str]]()
+
+    def listen(repo_id: str, *, revision: str, allow_patterns: list[str], **more: Any) -> str:
+        asked.append(allow_patterns)
+        return str(download(repo_id, revision=revision, allow_patterns=allow_patterns, **more))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", listen)
+    with pytest.raises(StageError, match=r"has no model\.safetensors"):
+        run("bert_base", "repo_id=tiny/bert")
+    made = run("bert_base", "repo_id=tiny/bert", "weights=none")
+    assert (made.weights, made.revision) == ((), commit)
+    assert ["*.safetensors" in patterns for patterns in asked] == [True, False]
+
+
+@pytest.mark.parametrize("option", SOURCES)
+def test_weights_are_full_or_none(option: str, run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"model.weights: .*'full' or 'none', got 'half'"):
+        run(option, "weights=half", *(["path=x"] if option == "local" else []))
+
+
+def test_tokenizer_without_padding_pads_with_the_end_of_a_text(run: Run, copy: Path) -> None:
+    file = copy / "tokenizer_config.json"
+    told = json.loads(file.read_text())
+    del told["pad_token"]
+    file.write_text(json.dumps({**told, "eos_token": "[SEP]"}))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    made = run("local", f"path={copy}")
+    tokenizer = made.load_tokenizer()
+    assert tokenizer.pad_token_id == tokenizer.convert_tokens_to_ids("[SEP]")
+    assert made.load(LABELS).config.pad_token_id == tokenizer.pad_token_id
+    del told["sep_token"]
+    file.write_text(json.dumps(told))
+    with pytest.raises(StageError, match="neither a pad_token nor an eos_token"):
+        run("local", f"path={copy}")
+
+
+def test_language_model_keeps_its_head(tmp_path: Path) -> None:
+    stage = FromConfig(
+        name="tiny",
+        model_type="gpt2",
+        config={"n_embd": 32, "n_layer": 2, "n_head": 2},
+        task="causal_lm",
+        dropout=None,
+        weights="full",
+        seed=0,
+    )
+    made = stage.run(None, tmp_path)
+    first, again = made.load(()), made.load(())
+    ones, others = first.state_dict(), again.state_dict()
+    assert all((ones[name] == others[name]).all() for name in ones)
+    assert type(first).__name__ == "GPT2LMHeadModel"
+    assert list(made.load_tokenizer()("a")) == ["input_ids", "attention_mask"]

@@ -12,8 +12,10 @@ from pipeline.shipped import recipe_names, shipped_folder
 
 
 def test_wrong_name_lists_the_right_ones(composed: Compose) -> None:
-    with pytest.raises(MissingConfigException, match="Available options in 'recipe':\n\tlora_bert"):
+    with pytest.raises(MissingConfigException) as caught:
         composed("+recipe=lora_bret")
+    listed = "\n\t".join(["Available options in 'recipe':", *recipe_names()])
+    assert listed in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["../../outside/x", "..", "a/../../b", "/etc/passwd"])

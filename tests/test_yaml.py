@@ -14,17 +14,21 @@ CONFIGS, RECIPES = shipped_folder("configs"), shipped_folder("recipes")
 OPTIONS = sorted(f"{file.parent.name}={file.stem}" for file in CONFIGS.glob("*/*.yaml"))
 NAMES = sorted(str(file.relative_to(RECIPES).with_suffix("")) for file in RECIPES.rglob("*.yaml"))
 ALL_FILES = sorted([*CONFIGS.rglob("*.yaml"), *RECIPES.rglob("*.yaml")])
+LOOK = ["data=none", "finetune=none"]
 # What the user must give before an option makes sense.
 GIVEN = {
     "data=csv": ["data.train=x.csv"],
     "data=jsonl": ["data.train=x.jsonl"],
     "data=parquet": ["data.train=x.parquet"],
     "model=local": ["model.path=x"],
+    "model=gpt3_175b": LOOK,
+    "model=llama3_70b": LOOK,
+    "model=llama3_8b": LOOK,
 }
 
 
 def test_the_lists_below_are_not_empty() -> None:
-    assert len(OPTIONS) >= 14
+    assert len(OPTIONS) >= 19
     assert "adapter=lora" in OPTIONS
     assert "lora_bert" in NAMES
     assert len(ALL_FILES) == len(OPTIONS) + len(NAMES) + 1

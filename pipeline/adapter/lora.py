@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
+    from pipeline.tasks import Task
+
 __all__ = ["Lora"]
 
 
@@ -80,15 +82,18 @@ class Lora:
 
         from pipeline.adapter.placement import place, show
         from pipeline.adapter.targets import check_adapted, check_names
+        from pipeline.tasks import task_named
         from pipeline.tasks.head import check_head_trains
 
         base, examples = given
+        task = task_named(base.task)
         torch.manual_seed(self.seed)  # the head and the matrices A start from random values
         model = base.load(examples.labels)
         check_names(model, self.target_modules, self.exclude_modules, self.modules_to_save)
         before = {name: type(module).__name__ for name, module in model.named_modules()}
-        adapted = self._insert(model, base)
-        check_head_trains(adapted)
+        adapted = self._insert(model, task, on_meta=not base.weights)
+        if task.labelled:
+            check_head_trains(adapted)
         self._check_rank(adapted)
         placement = place(adapted, before)
         check_adapted(
@@ -108,10 +113,8 @@ class Lora:
             total=placement.trainable + placement.frozen,
         )
 
-    def _insert(self, model: PreTrainedModel, base: BaseModel) -> PeftModel:
+    def _insert(self, model: PreTrainedModel, task: Task, *, on_meta: bool) -> PeftModel:
         from peft import LoraConfig, get_peft_model
-
-        from pipeline.tasks import task_named
 
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seed"}
         for name, value in values.items():
@@ -120,8 +123,8 @@ class Lora:
             elif isinstance(value, Mapping):
                 values[name] = dict(value)
         try:
-            settings = LoraConfig(**values, task_type=task_named(base.task).peft_task_type)
-            inserted: PeftModel = get_peft_model(model, settings)
+            settings = LoraConfig(**values, task_type=task.peft_task_type)
+            inserted: PeftModel = get_peft_model(model, settings, low_cpu_mem_usage=on_meta)
         except ValueError as error:
             # PEFT refuses layer types it has no LoRA for, and settings that exclude one another.
             raise StageError(f"adapter: {' '.join(str(error).split())}") from error

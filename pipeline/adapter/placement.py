@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.other import AuxiliaryTrainingWrapper
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from torch import nn
 
+from pipeline.adapter.home import Homes
 from pipeline.placement import Module, Placement
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-    from torch import nn
+    from peft import PeftConfig, PeftModel
 
 __all__ = ["place", "show"]
 
@@ -26,33 +26,19 @@ _ADAPTER = "default"
 def place(model: PeftModel, before: Mapping[str, str]) -> Placement:
     """Return what became of each module of the base model.
 
+    A parameter belongs to the module of the base model that it lies in, however PEFT wrapped that;
+    one that several modules share, as PEFT counts it, to the first of them. What lies in none, such
+    as a prompt encoder, is listed at the end.
+
     Args:
-        model: The base model with adapters in it.
+        model: The base model with adapters of any kind in it, on any device.
         before: Names and class names of the base model's modules before PEFT wrapped them.
     """
-    inner = model.get_base_model()
-    settings = model.peft_config[_ADAPTER]
-    kind = str(settings.peft_type.value)
-    modules = []
-    counted: set[int] = set()
-    for name, type_name in before.items():
-        if not name:
-            continue  # the model itself: its children are listed
-        wrapper, at, rest = _wrapper(inner, name)
-        if wrapper is None:
-            own = dict(inner.get_submodule(name).named_parameters(recurse=False))
-            module = _module(name, type_name, own.values(), counted, kind)
-        elif isinstance(wrapper, BaseTunerLayer):
-            why = f"target_modules: {_target(settings.target_modules, at)}"
-            module = _module(name, type_name, wrapper.parameters(), counted, kind, why, wrapper)
-        else:
-            own = _of_both_copies(wrapper, rest)
-            why = f"modules_to_save: {_target(settings.modules_to_save, at)}"
-            module = _module(name, type_name, own.values(), counted, kind, why)
-        modules.append(module)
+    reader = _Reader(model, before)
+    modules = tuple(reader.module(name) for name in reader.names())
     trainable, total = model.get_nb_trainable_parameters()
     placement = Placement(
-        kind=kind, modules=tuple(modules), frozen=total - trainable, trainable=trainable
+        kind=reader.kind, modules=modules, frozen=total - trainable, trainable=trainable
     )
     assert sum(module.trainable for module in modules) == trainable, "a module was not counted"
     assert sum(module.frozen for module in modules) == total - trainable
@@ -65,14 +51,15 @@ def show(placement: Placement) -> None:
     for module in placement.modules:
         if module.trainable:
             pattern = re.sub(r"\.\d+\.", ".*.", module.name)
-            what = f"{placement.kind} r={module.r}" if module.r else f"{module.role} in full"
+            rank = f" r={module.r}" if module.r else ""
+            what = f"{module.kind}{rank}" if module.kind else f"{module.role} in full"
             lines.setdefault((pattern, what), []).append(module)
     for (pattern, what), same in lines.items():
         count = sum(module.trainable for module in same)
         log.info("    %-48s %3d x %-14s %12s", pattern, len(same), what, f"{count:,}")
     total = placement.trainable + placement.frozen
     log.info(
-        "    %s of %s parameters train (%.2f %%); adapters on %d of %d modules with parameters",
+        "    %s of %s parameters train (%.2g %%); adapters on %d of %d modules with parameters",
         f"{placement.trainable:,}",
         f"{total:,}",
         100 * placement.trainable / total,
@@ -81,80 +68,113 @@ def show(placement: Placement) -> None:
     )
 
 
-def _wrapper(inner: nn.Module, name: str) -> tuple[nn.Module | None, str, str]:
-    """Return PEFT's wrapper at `name` or above it, its own name, and the rest of the name."""
-    parts = name.split(".")
-    module = inner
-    for index, part in enumerate(parts):
-        module = getattr(module, part)
-        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
-            return module, ".".join(parts[: index + 1]), ".".join(parts[index + 1 :])
-    return None, "", ""
+class _Reader:
+    """What PEFT made of a model, module by module."""
 
+    def __init__(self, model: PeftModel, before: Mapping[str, str]) -> None:
+        self.settings: PeftConfig = model.peft_config[_ADAPTER]
+        self.kind = str(self.settings.peft_type.value)
+        self.before = before
+        self.homes = Homes(model, before)
+        self.adapters = self.homes.adapters()
+        self.saved = self.homes.saved()
+        self.frozen: dict[str, int] = {}
+        self.trainable: dict[str, int] = {}
+        self.trained: dict[str, str] = {}  # what trains in a module, by the last part of its name
+        for path, value in model.named_parameters():  # tied weights come once
+            above, _, last = path.rpartition(".")
+            home = self.homes.of(above)
+            counts = self.trainable if value.requires_grad else self.frozen
+            counts[home] = counts.get(home, 0) + value.numel()
+            if value.requires_grad:
+                self.trained.setdefault(home, last)
 
-def _of_both_copies(wrapper: nn.Module, rest: str) -> dict[str, nn.Parameter]:
-    """Return a saved module's own parameters: of the copy that trains and of the frozen original.
+    def names(self) -> list[str]:
+        """Return the modules of the base model, and after them what lies outside it."""
+        counted = dict.fromkeys([*self.frozen, *self.trainable])
+        # The model itself is a module only if it has parameters that are in none of its children.
+        return [name for name in dict.fromkeys([*self.before, *counted]) if name or "" in counted]
 
-    PEFT keeps both, and counts both.
-    """
-    return {
-        f"{copy}.{name}": value
-        for copy in ("original_module", f"modules_to_save.{_ADAPTER}")
-        for name, value in wrapper.get_submodule(f"{copy}.{rest}".rstrip(".")).named_parameters(
-            recurse=False
-        )
-    }
-
-
-def _module(
-    name: str,
-    type_name: str,
-    parameters: Iterable[nn.Parameter],
-    counted: set[int],
-    kind: str,
-    why: str | None = None,
-    layer: nn.Module | None = None,
-) -> Module:
-    frozen = trainable = 0
-    for value in parameters:
-        if id(value) in counted:  # tied weights count once
-            continue
-        counted.add(id(value))
-        if value.requires_grad:
-            trainable += value.numel()
-        else:
-            frozen += value.numel()
-    if layer is None:
-        role = "trained" if trainable else "frozen"
-        untouched = "no target names it" if frozen else "no parameters of its own"
-        decided = why or ("bias" if trainable else untouched)
+    def module(self, name: str) -> Module:
+        layer = self.adapters.get(name)
+        if layer is not None:
+            return self._adapted(name, layer)
+        frozen, trainable = self.frozen.get(name, 0), self.trainable.get(name, 0)
+        if self.homes.is_outside(name):
+            return self._outside(name, frozen, trainable)
         return Module(
-            name=name, type=type_name, role=role, why=decided, frozen=frozen, trainable=trainable
+            name=name,
+            type=self.before[name],
+            role="trained" if trainable else "frozen",
+            why=self._why_not_adapted(name, frozen, trainable),
+            frozen=frozen,
+            trainable=trainable,
         )
-    return Module(
-        name=name,
-        type=type_name,
-        role="adapted",
-        why=why or "",
-        kind=kind,
-        r=None if (r := _of_adapter(layer, "r")) is None else int(r),
-        lora_alpha=_of_adapter(layer, "lora_alpha"),
-        scaling=_of_adapter(layer, "scaling"),
-        frozen=frozen,
-        trainable=trainable,
-    )
+
+    def _adapted(self, name: str, layer: nn.Module) -> Module:
+        tokens = isinstance(layer, TrainableTokensLayer) and self.kind != "TRAINABLE_TOKENS"
+        rank, alpha = _setting(layer, "r"), _setting(layer, "lora_alpha")
+        targets = getattr(self.settings, "target_modules", None)
+        why = f"target_modules: {_target(targets, name)}" if targets else f"chosen by {self.kind}"
+        return Module(
+            name=name,
+            type=self.before[name],
+            role="adapted",
+            why="trainable_token_indices" if tokens else why,
+            kind="TRAINABLE_TOKENS" if tokens else self.kind,
+            r=None if rank is None else int(rank),
+            lora_alpha=_setting(layer, "alpha") if alpha is None else alpha,
+            scaling=_setting(layer, "scaling"),
+            frozen=self.frozen.get(name, 0),
+            trainable=self.trainable.get(name, 0),
+            lora_dropout=_dropout(layer),
+        )
+
+    def _outside(self, name: str, frozen: int, trainable: int) -> Module:
+        """Describe the adapter of kinds that adapt no module, or what all adapters share."""
+        shared = bool(self.adapters)
+        virtual = getattr(self.settings, "num_virtual_tokens", None)
+        why = f"chosen by {self.kind}" if virtual is None else f"num_virtual_tokens: {virtual}"
+        return Module(
+            name=name,
+            type=self.homes.type_of(name),
+            role="trained" if shared and trainable else "frozen" if shared else "adapted",
+            why="shared by the adapters" if shared else why,
+            kind=None if shared else self.kind,
+            frozen=frozen,
+            trainable=trainable,
+        )
+
+    def _why_not_adapted(self, name: str, frozen: int, trainable: int) -> str:
+        inside = [at for at in self.saved if name == at or name.startswith(f"{at}.")]
+        if inside:
+            asked = getattr(self.settings, "modules_to_save", None)
+            return f"modules_to_save: {_target(asked, inside[-1])}"
+        if trainable:
+            return self.trained[name]
+        return "no target names it" if frozen else "no parameters of its own"
 
 
-def _of_adapter(layer: nn.Module, name: str) -> float | None:
+def _setting(layer: nn.Module, name: str) -> float | None:
+    """Return a number that a layer keeps for each of its adapters."""
     found = getattr(layer, name, None)
     value = found.get(_ADAPTER) if isinstance(found, dict) else None
     return value if isinstance(value, int | float) else None
 
 
+def _dropout(layer: nn.Module) -> float | None:
+    """Return the probability of the layer's dropout, whatever its kind calls it."""
+    for name, child in layer.named_children():
+        if name.endswith("dropout") and isinstance(child, nn.ModuleDict) and _ADAPTER in child:
+            return float(getattr(child[_ADAPTER], "p", 0.0))  # without one it is an Identity
+    return None
+
+
 def _target(targets: object, name: str) -> str:
-    """Return which of the targets matched `name`; a pattern matched as a whole."""
+    """Return which of the targets matched `name`; a pattern is told as it is."""
     if isinstance(targets, str):
         return targets
-    assert isinstance(targets, list | set | tuple)
-    ends = (str(target) for target in targets if f".{name}".endswith(f".{target}"))
-    return next(ends, ", ".join(map(str, targets)))
+    names = [str(target) for target in targets] if isinstance(targets, list | set | tuple) else []
+    ends = (target for target in names if f".{name}".endswith(f".{target}"))
+    loosely = next((target for target in names if name.endswith(target)), ", ".join(sorted(names)))
+    return next(ends, loosely)  # modules_to_save: classifier also takes pre_classifier

@@ -2,6 +2,7 @@
 
 from pipeline.data.files import Csv, JsonLines, Parquet
 from pipeline.data.hub import Hub
+from pipeline.data.none import NoRows
 from pipeline.data.shipped import Shipped
 
-__all__ = ["Csv", "Hub", "JsonLines", "Parquet", "Shipped"]
+__all__ = ["Csv", "Hub", "JsonLines", "NoRows", "Parquet", "Shipped"]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from pipeline.artifacts import Examples
 from pipeline.data.labels import label_names, label_numbers
 from pipeline.errors import StageError, among
-from pipeline.tasks import task_named
+from pipeline.tasks import trainable_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from pipeline.artifacts import BaseModel, HashedFile
-    from pipeline.tasks import Task
+    from pipeline.tasks import TrainableTask
 
 __all__ = ["Columns", "Raw"]
 
@@ -61,7 +61,7 @@ class Columns(ABC):
         """Return the splits that the source has; `train` always, all three if none are drawn."""
 
     def run(self, given: BaseModel, folder: Path) -> Examples:
-        task = task_named(given.task)
+        task = trainable_task(given.task)
         tokenizer = given.load_tokenizer()
         limit = self._limit(tokenizer, given.folder)
         found = self.load()
@@ -181,7 +181,7 @@ class Columns(ABC):
         self,
         table: Dataset,
         labels: list[int],
-        task: Task,
+        task: TrainableTask,
         tokenizer: PreTrainedTokenizerBase,
         limit: int,
     ) -> Dataset:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Examples, ExportedModel, TrainedModel
 from pipeline.errors import CheckError
-from pipeline.tasks import task_named
+from pipeline.tasks import task_named, trainable_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,53 +45,92 @@ class Onnx:
             raise ValueError(f"tolerance must be between 0 and 1, got {self.tolerance}")
 
     def run(self, given: tuple[TrainedModel, Examples], folder: Path) -> ExportedModel:
-        """Export, compare, and refuse to publish what differs.
+        """Export, compare, and refuse to publish what differs; of an untrained model, draw it.
 
         Raises:
             CheckError: A format differs by more than `tolerance`, an adapter changes nothing
                 although it was trained, or a weight is not finite. The message has the numbers.
         """
+        trained, examples = given
+        files = folder / "onnx"
+        files.mkdir()
+        if trained.steps == 0:
+            return self._draw(trained, folder)
+        return self._export(trained, examples, folder)
+
+    def _draw(self, trained: TrainedModel, folder: Path) -> ExportedModel:
+        """Write the two pictures of a model that was not trained: shapes, no values."""
+        from pipeline.export.graph import save
+        from pipeline.export.picture import Architecture, bare, with_operations
+
+        adapted = trained.adapted
+        base, files = adapted.base, folder / "onnx"
+        task = task_named(base.task)
+        sample = task.example(base.load_tokenizer())
+        axes = task.dynamic_axes(tuple(sample))
+        plain, model = base.architecture(adapted.labels), adapted.architecture()
+        before = Architecture(plain, sample, axes, opset=self.opset)
+        after = Architecture(model, sample, axes, opset=self.opset)
+        placement = with_operations(
+            adapted.placement, before.operations, after.operations, before.per
+        )
+        placement.save(folder / "placement.json")
+        title = type(plain).__name__
+        save(
+            after.view(placement, title=title, facts=_facts(trained, model, folder)),
+            files / "adapted.view.onnx",
+            weights=None,
+        )
+        save(
+            before.view(bare(placement, plain), title=title, facts=_about(base)),
+            files / "base.view.onnx",
+            weights=None,
+        )
+        log.info("    drawn without values: there is nothing trained to export")
+        return ExportedModel(
+            view=files / "adapted.view.onnx",
+            base_view=files / "base.view.onnx",
+            placement=folder / "placement.json",
+        )
+
+    def _export(self, trained: TrainedModel, examples: Examples, folder: Path) -> ExportedModel:
         from pipeline.export.graph import fold, save, trace
         from pipeline.export.parity import Parity
+        from pipeline.export.picture import Architecture, bare, operations, with_operations
+        from pipeline.export.updates import with_updates
 
-        trained, examples = given
-        base = trained.adapted.base
-        task, tokenizer = task_named(base.task), base.load_tokenizer()
+        base, files = trained.adapted.base, folder / "onnx"
+        task, tokenizer = trainable_task(base.task), base.load_tokenizer()
         model = trained.load()
         _check_finite(model)
         parity = Parity(task, examples.load("test"), task.collate(tokenizer), self.tolerance)
         sample = parity.sample
         axes = task.dynamic_axes(tuple(sample))
-        files = folder / "onnx"
-        files.mkdir()
-        adapted, view, merged = (
-            files / name for name in ("adapted.onnx", "adapted.view.onnx", "merged.onnx")
+        adapted, view, merged, base_view = (
+            files / name
+            for name in ("adapted.onnx", "adapted.view.onnx", "merged.onnx", "base.view.onnx")
         )
-
-        flat = trace(model, sample, axes, opset=self.opset)
-        save(flat, adapted, weights="adapted.onnx.data")
-        folded = fold(
-            flat,
-            trained.adapted.placement,
-            title=type(model.get_base_model()).__name__,
-            facts=_facts(trained, model),
-        )
-        save(folded, view, weights="adapted.onnx.data")
-        del flat, folded
         plain = base.architecture(examples.labels)
-        nothing = replace(trained.adapted.placement, modules=(), trainable=0)
-        meta = {name: value.to("meta") for name, value in sample.items()}
-        folded = fold(
-            trace(plain, meta, axes, opset=self.opset),
-            nothing,
-            title=type(plain).__name__,
-            facts={"base_model": base.name},
+        before = Architecture(plain, sample, axes, opset=self.opset)
+        flat = trace(model, sample, axes, opset=self.opset)
+        placement = with_updates(
+            with_operations(
+                trained.adapted.placement, before.operations, operations(flat), before.per
+            ),
+            model,
+            trained.adapted.folder,
+            trained.folder,
         )
-        base_view = files / "base.view.onnx"
-        save(folded, base_view, weights=None)
-        trained.adapted.placement.save(folder / "placement.json")
+        placement.save(folder / "placement.json")
+        title = type(plain).__name__
+        save(flat, adapted, weights="adapted.onnx.data")
+        folded = fold(flat, placement, title=title, facts=_facts(trained, model, folder))
+        save(folded, view, weights="adapted.onnx.data")
+        drawn = before.view(bare(placement, plain), title=title, facts=_about(base))
+        save(drawn, base_view, weights=None)
+        del flat, folded, drawn, before, plain
         parity.reference(model)
-        parity.effect_of_adapter(model, must_differ=trained.steps > 0)
+        parity.effect_of_adapter(model, must_differ=True)
 
         _save_transformers(model.merge_and_unload(), base, folder / "merged")
         shutil.copytree(trained.folder, folder / "adapter")
@@ -138,16 +177,24 @@ def _save_transformers(model: PreTrainedModel, base: BaseModel, folder: Path) ->
     base.load_tokenizer().save_pretrained(folder)
 
 
-def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:
+def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str, str]:
     """Return what a reader of the graph wants to know about the run."""
     settings = model.peft_config["default"].to_dict()
     shown = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
     targets = settings.get("target_modules")
     if isinstance(targets, set | list | tuple):
         settings["target_modules"] = ", ".join(sorted(targets))
-    return {
-        "base_model": trained.adapted.base.name,
+    told = {
+        "run": "/".join(folder.parent.parts[-2:]),
+        **_about(trained.adapted.base),
         **{f"peft.{key}": str(settings[key]) for key in shown if key in settings},
         "trained.steps": str(trained.steps),
-        f"validation.{trained.metric}": f"{trained.best_metric or 0:.4f}",
     }
+    if trained.best_metric is not None:
+        told[f"validation.{trained.metric}"] = f"{trained.best_metric:.4f}"
+    return told
+
+
+def _about(base: BaseModel) -> dict[str, str]:
+    told = {"base_model": base.name}
+    return told if base.revision is None else told | {"base_revision": base.revision}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor
 
-    from pipeline.tasks import Collate, Task
+    from pipeline.tasks import Collate, TrainableTask
 
 __all__ = ["Engine"]
 
@@ -39,7 +39,7 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
         *,
         model: PeftModel,
         args: transformers.TrainingArguments,
-        task: Task,
+        task: TrainableTask,
         batches: Batches,
         tables: tuple[Dataset, Dataset],
         collate: Collate,

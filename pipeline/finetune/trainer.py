@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
 from pipeline.errors import StageError, nearest
+from pipeline.tasks import why_untrainable
 
 __all__ = ["SCHEDULES", "Trainer"]
 
@@ -57,6 +58,9 @@ class Trainer:
     seed: int
     """Decides the order of rows and the dropout of every step."""
 
+    trains: ClassVar[bool] = True
+    """Whether there is work for more processes than one."""
+
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be {wanted}, got {getattr(self, name)!r}"
@@ -101,19 +105,24 @@ class Trainer:
         """Train, and leave in `folder` the best adapter, two checkpoints and `metrics.jsonl`.
 
         Raises:
-            StageError: A split is empty, the batch does not divide by the processes, or the head
-                would not train; the message names the setting.
+            StageError: The model has no weights or a task that cannot be trained, a split is empty,
+                the batch does not divide by the processes, or the head would not train; the message
+                names the setting.
             MachineError: No GPU, no such precision, no tensorboard, too little memory, or another
                 process gave no word.
             CheckError: The loss or the gradient is not finite; the message names the step.
         """
         adapted, examples = given
+        if reason := why_untrainable(adapted.base.task, weights=bool(adapted.base.weights)):
+            raise StageError(reason)
         for split, rows in (
             ("training", examples.train_rows),
             ("validation", examples.validation_rows),
         ):
             if rows == 0:
-                raise StageError(f"data: no {split} rows; finetune needs at least one")
+                raise StageError(
+                    f"data: no {split} rows; finetune needs at least one, or use finetune=none"
+                )
         from pipeline.finetune.machine import find_device, find_precision, processes, quiet
 
         device = find_device(self.device)

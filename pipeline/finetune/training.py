@@ -17,7 +17,7 @@ from pipeline.finetune.attention import attend_in_float32
 from pipeline.finetune.callbacks import Keeper, Recorder
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.sampler import Batches
-from pipeline.tasks import task_named
+from pipeline.tasks import trainable_task
 from pipeline.tasks.head import check_head_trains
 
 if TYPE_CHECKING:
@@ -57,10 +57,11 @@ def train(
     arguments.gradient_accumulation_steps = batches.micro_batches
     transformers.set_seed(settings.seed)
     model = adapted.load(trainable=True)
-    check_head_trains(model)
+    task = trainable_task(examples.task)
+    if task.labelled:
+        check_head_trains(model)
     if device == "cpu" and precision == "bf16":
         attend_in_float32(model)
-    task = task_named(examples.task)
     keeper = Keeper(
         folder / "checkpoints",
         adapted.base,

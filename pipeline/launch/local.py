@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
     from pipeline.stage import Stage
 
-__all__ = ["Joined", "Local", "started_processes"]
+__all__ = ["Joined", "Local", "started_processes", "trains"]
 
 
 def started_processes() -> int:
     """Return how many processes the launcher of this process has started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def trains(stage: Stage[tuple[AdaptedModel, Examples], TrainedModel]) -> bool:
+    """Whether the stage has work for several processes; a class says no with `trains = False`."""
+    told: bool = getattr(stage, "trains", True)
+    return told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +35,8 @@ class Local:
     def place(
         self, stage: Stage[tuple[AdaptedModel, Examples], TrainedModel]
     ) -> Stage[tuple[AdaptedModel, Examples], TrainedModel]:
-        return stage if started_processes() == 1 else Joined(stage=stage)
+        alone = started_processes() == 1 or not trains(stage)
+        return stage if alone else Joined(stage=stage)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ import pipeline.errors
 from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
 from pipeline.errors import MachineError
 from pipeline.launch.job import Failure, Job
-from pipeline.launch.local import Joined, started_processes
+from pipeline.launch.local import Joined, started_processes, trains
 from pipeline.launch.processes import run_and_listen
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MultiGpu:
     def place(
         self, stage: Stage[tuple[AdaptedModel, Examples], TrainedModel]
     ) -> Stage[tuple[AdaptedModel, Examples], TrainedModel]:
-        """Return a stage that starts the processes when it runs.
+        """Return a stage that starts the processes when it runs, if there is work for them.
 
         Raises:
             MachineError: Another number of processes was already started around this one.
@@ -64,7 +64,7 @@ class MultiGpu:
                 f"launch.num_processes: asked for {self.num_processes} processes, but {started} "
                 "were already started; use launch=local, or start one"
             )
-        if self.num_processes == 1:
+        if self.num_processes == 1 or not trains(stage):
             return stage
         if started > 1:
             return Joined(stage=stage)

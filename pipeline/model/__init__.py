@@ -1,8 +1,8 @@
 """Stage 1: find a base model. Its weights are checked and hashed, and stay where they are."""
 
-from pipeline.model.config import RandomWeights
+from pipeline.model.config import FromConfig
 from pipeline.model.hub import Hub
 from pipeline.model.local import Local
 from pipeline.model.package import Package
 
-__all__ = ["Hub", "Local", "Package", "RandomWeights"]
+__all__ = ["FromConfig", "Hub", "Local", "Package"]

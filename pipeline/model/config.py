@@ -1,4 +1,4 @@
-"""A model built from a config, with random weights."""
+"""A model built from a config: with random weights, or as an architecture alone."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifacts import BaseModel
 from pipeline.errors import StageError, nearest
 from pipeline.model.folder import Source, from_folder
+from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-__all__ = ["RandomWeights"]
+__all__ = ["FromConfig"]
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _BYTES = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RandomWeights(Source):
-    """An architecture without a past: for tests, and to look at a shape.
+class FromConfig(Source):
+    """An architecture without a past: for tests, and to look at a shape of any size.
 
     Its tokenizer reads text byte by byte, so nothing need be downloaded for it.
     """
 
+    name: str
+    """What to call it where others see it."""
     model_type: str
     """As transformers names it: `bert`."""
     config: Mapping[str, Any]
     """Fields of that type's config: `hidden_size`, `num_hidden_layers`, ..."""
     seed: int
+    """Decides the weights, if it has any."""
 
     def run(self, given: None, folder: Path) -> BaseModel:
-        import torch
         import transformers
-
-        from pipeline.tasks import task_named
 
         known = transformers.CONFIG_MAPPING
         if self.model_type not in known:
@@ -49,24 +50,38 @@ class RandomWeights(Source):
         fields = {"vocab_size": len(tokenizer), "pad_token_id": 0, **self.config}
         try:
             config = transformers.AutoConfig.for_model(self.model_type, **fields)
-            torch.manual_seed(self.seed)
-            auto_class = getattr(transformers, task_named(self.task).auto_class)
-            model = auto_class.from_config(config).base_model
+            if self.weights == "full":
+                self._save_random_weights(config, folder)
+            else:
+                config.save_pretrained(folder)
         except (TypeError, ValueError) as error:
-            raise StageError(f"model.config: {error}") from error
+            raise StageError(f"model.config: {' '.join(str(error).split())}") from error
         tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
-        transformers.utils.logging.disable_progress_bar()  # it is done in a blink
-        model.save_pretrained(folder)
+        if getattr(config, "type_vocab_size", 0) < 2:  # no embedding for a text's number in a pair
+            tokenizer.model_input_names = ["input_ids", "attention_mask"]
         tokenizer.save_pretrained(folder)
+        told = f"random weights, seed {self.seed}" if self.weights == "full" else "from its config"
         return from_folder(
             folder,
             folder,
-            told=f"random weights, seed {self.seed}",
-            name=f"random-{self.model_type}",
+            told=told,
+            name=self.name,
             task=self.task,
             dropout=self.dropout,
+            weights=self.weights,
             allow_pickle=False,
         )
+
+    def _save_random_weights(self, config: PretrainedConfig, folder: Path) -> None:
+        import torch
+        import transformers
+
+        task = task_named(self.task)
+        torch.manual_seed(self.seed)
+        model = getattr(transformers, task.auto_class).from_config(config)
+        transformers.utils.logging.disable_progress_bar()  # it is done in a blink
+        # A head with an output a label is made when the labels are known.
+        (model.base_model if task.labelled else model).save_pretrained(folder)
 
 
 def _bytes_tokenizer() -> PreTrainedTokenizerFast:

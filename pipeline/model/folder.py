@@ -7,10 +7,14 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.artifacts import BaseModel, HashedFile
 from pipeline.errors import StageError
 from pipeline.tasks import task_named
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 __all__ = ["Source", "from_folder"]
 
@@ -27,6 +31,8 @@ class Source:
     """Key of `pipeline.tasks`; decides the head."""
     dropout: float | None
     """Probability for every dropout the config has, 0 up to 1; None keeps the config's own."""
+    weights: Literal["full", "none"]
+    """`none` takes the architecture alone: no weight is read, hashed or needed."""
 
     def __post_init__(self) -> None:
         if self.dropout is not None and not 0 <= self.dropout < 1:
@@ -43,12 +49,13 @@ def from_folder(
     revision: str | None = None,
     task: str,
     dropout: float | None,
+    weights: Literal["full", "none"],
     allow_pickle: bool,
 ) -> BaseModel:
     """Check `source`, hash its weights, and save its config and tokenizer into `folder`.
 
     Args:
-        source: Folder with `config.json`, a tokenizer and weights.
+        source: Folder with `config.json`, a tokenizer and, unless `weights` is `none`, weights.
         folder: The stage's own folder.
         told: Where the model comes from, for the record.
         name: What to call it in files that leave this machine.
@@ -56,13 +63,14 @@ def from_folder(
         revision: Commit on the hub, if it came from there.
         task: Key of `pipeline.tasks`.
         dropout: Probability for every dropout the config has; None keeps the config's.
+        weights: `full`, or `none` for an architecture alone.
         allow_pickle: Accept `pytorch_model.bin` when there is no safetensors file.
 
     Raises:
         StageError: Something is missing, damaged, or would need code of the model's author.
     """
     _check_config(source)
-    weights = _weights(source, allow_pickle=allow_pickle)
+    files = _weights(source, allow_pickle=allow_pickle) if weights == "full" else ()
 
     from transformers import AutoConfig, AutoTokenizer
 
@@ -74,18 +82,20 @@ def from_folder(
         for key in vars(config):
             if key.endswith(("dropout", "dropout_prob", "_pdrop")):
                 setattr(config, key, dropout)
-    config.save_pretrained(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             source, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError) as error:
         raise StageError(f"model: no tokenizer in {source}: {_first_line(error)}") from error
+    _ensure_padding(tokenizer, config, source)
+    config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    log.info("    %s %s, %.1f MB of weights", config.model_type, told, _megabytes(weights))
+    size = f"{_megabytes(files):.1f} MB of weights" if files else "without weights"
+    log.info("    %s %s, %s", config.model_type, told, size)
     return BaseModel(
         folder=folder,
-        weights=weights,
+        weights=files,
         name=name,
         repo_id=repo_id,
         revision=revision,
@@ -93,6 +103,21 @@ def from_folder(
         task=task,
         auto_class=task_named(task).auto_class,
     )
+
+
+def _ensure_padding(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, source: Path
+) -> None:
+    """Pad with the end of a text where a model was pretrained without padding: a mask hides it."""
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise StageError(
+                f"model: the tokenizer in {source} has neither a pad_token nor an eos_token, so "
+                "texts of different lengths make no batch; set one in tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _check_config(source: Path) -> None:

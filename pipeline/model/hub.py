@@ -13,7 +13,7 @@ __all__ = ["Hub"]
 
 _SECONDS = 10.0
 """How long the hub may take to answer which commit a revision is."""
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "merges.txt", "*.jinja"]
+_WANTED = ["*.json", "*.txt", "*.model", "merges.txt", "*.jinja"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,7 @@ class Hub(Source):
             revision=source.name,
             task=self.task,
             dropout=self.dropout,
+            weights=self.weights,
             allow_pickle=self.allow_pickle,
         )
 
@@ -45,7 +46,7 @@ class Hub(Source):
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
         from huggingface_hub.errors import HFValidationError as InvalidId
 
-        wanted = [*_WANTED, "*.bin"] if self.allow_pickle else _WANTED
+        wanted = [*_WANTED, *self._weight_files()]
         try:
             # Asked first, with a limit: the download itself would try for minutes.
             told = HfApi().model_info(self.repo_id, revision=self.revision, timeout=_SECONDS)
@@ -72,6 +73,11 @@ class Hub(Source):
                 f"model.repo_id: {self.repo_id!r} is not in the local cache and {reason}; check "
                 "the name and the network, or use a model on this machine, such as model=minilm"
             ) from error
+
+    def _weight_files(self) -> tuple[str, ...]:
+        if self.weights == "none":
+            return ()
+        return ("*.safetensors", "*.bin") if self.allow_pickle else ("*.safetensors",)
 
 
 def _first_line(error: Exception) -> str:

@@ -27,5 +27,6 @@ class Local(Source):
             name=path.name,
             task=self.task,
             dropout=self.dropout,
+            weights=self.weights,
             allow_pickle=self.allow_pickle,
         )

@@ -49,8 +49,11 @@ class Package(Source):
             repo_id=self.repo_id,
             task=self.task,
             dropout=self.dropout,
+            weights=self.weights,
             allow_pickle=False,
         )
+        if not made.weights:
+            return made
         weight = made.weights[0]
         if len(made.weights) > 1 or weight.sha256 != self.sha256:
             raise StageError(

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 from torch.nn import functional
 from transformers import DataCollatorWithPadding
+
+from pipeline.tasks.text import example, token_axes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from pipeline.tasks import Collate
 
-__all__ = ["SequenceClassification"]
+__all__ = ["TASK", "SequenceClassification"]
 
 
 class SequenceClassification:
@@ -24,7 +25,14 @@ class SequenceClassification:
 
     auto_class = "AutoModelForSequenceClassification"
     peft_task_type = "SEQ_CLS"
+    labelled = True
     best_metric = "macro_f1"
+
+    def example(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+        return example(tokenizer)
+
+    def dynamic_axes(self, inputs: Sequence[str]) -> dict[str, dict[int, str]]:
+        return token_axes(inputs)
 
     def tokenize(
         self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int
@@ -45,11 +53,13 @@ class SequenceClassification:
         return functional.cross_entropy(logits.float(), labels, reduction="sum") / rows
 
     def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score, f1_score  # slow to import, and only used here
+
         chosen = np.argmax(logits, axis=-1)
         return {
             "accuracy": float(accuracy_score(labels, chosen)),
             "macro_f1": float(f1_score(labels, chosen, average="macro", zero_division=0.0)),
         }
 
-    def dynamic_axes(self, inputs: Sequence[str]) -> dict[str, dict[int, str]]:
-        return {name: {0: "batch", 1: "tokens"} for name in inputs}
+
+TASK = SequenceClassification()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pipeline.visualize.netron import Netron
+from pipeline.visualize.runs import compare
 from pipeline.visualize.show import asked_port, find_view, how_to_look, should_open, show
 
-__all__ = ["Netron", "asked_port", "find_view", "how_to_look", "should_open", "show"]
+__all__ = [
+    "Netron", "asked_port", "compare", "find_view", "how_to_look", "should_open", "show",
+]  # fmt: skip

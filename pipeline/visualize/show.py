@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 import sys
 import time
 import webbrowser
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["asked_port", "find_view", "how_to_look", "should_open", "show"]
 
+log = logging.getLogger(__name__)
 
-def find_view(run: Path) -> Path:
+
+def find_view(run: Path, command: str = "open") -> Path:
     """Return the static folder that belongs to `run`.
 
     Args:
         run: A run folder, a folder of runs with `latest` in it, the stage's own folder, or a
             `manifest.json`. The one word `latest` stands for the newest run below `outputs`.
+        command: What asks, as messages begin.
 
     Raises:
         StageError: There is none; the message says where it was looked for.
@@ -35,16 +40,19 @@ def find_view(run: Path) -> Path:
         there = [each for each in Path("outputs").glob("*/latest") if each.exists()]
         if str(run) != "latest" or not there:
             here = ", ".join(map(str, sorted(there))) or "none below outputs"
-            raise StageError(f"open: {run} does not exist; give a run folder. Runs here: {here}")
+            raise StageError(
+                f"{command}: {run} does not exist; give a run folder. Runs here: {here}"
+            )
         run = max(there, key=lambda each: each.stat().st_mtime)
     root = run.parent if run.name == "manifest.json" else run
     for place in (root, root / "latest"):
         for folder in (place, *place.glob("*_visualize")):
-            if (folder / "index.html").is_file() and (folder / "model.onnx").is_file():
+            graphs = (*folder.glob("models/*.onnx"), *folder.glob("model.onnx"))
+            if graphs and (folder / "index.html").is_file():
                 return folder.resolve()  # `latest` may point elsewhere in a minute
     raise StageError(
-        f"open: nothing to look at in {root}: no 6_visualize/index.html. The run did not get that "
-        "far, as its manifest.json tells; start it again"
+        f"{command}: nothing to look at in {root}: no 6_visualize/index.html. The run did not get "
+        "that far, as its manifest.json tells; start it again"
     )
 
 
@@ -89,7 +97,11 @@ def show(view: View) -> None:
     """
     from pipeline.visualize.server import Server
 
-    with Server(view.folder, view.port) as server, suppress(KeyboardInterrupt):
+    with (
+        Server(view.folder, view.port) as server,
+        suppress(KeyboardInterrupt),
+        _stock_if_needed(view.folder),
+    ):
         # No log: this is the answer the user waits for.
         said = f"The graph is at {server.address}\nPress Ctrl-C to stop."
         print(said, flush=True)  # noqa: T201
@@ -97,6 +109,28 @@ def show(view: View) -> None:
             webbrowser.open(server.address)
         while True:
             time.sleep(3600)
+
+
+@contextmanager
+def _stock_if_needed(folder: Path) -> Iterator[None]:
+    """Serve the graph in Netron as it comes, on this machine, if the folder has no page of it."""
+    graph = folder / "models" / "adapted.onnx"
+    if (folder / "netron").is_dir() or not graph.is_file():
+        yield
+        return
+    import netron
+
+    host, port = netron.start(str(graph), address=("localhost", 0), browse=False)
+    log.warning(
+        "visualize: the folder was written without our page of Netron; its own, which may ask "
+        "other machines, shows the graph at http://%s:%s/",
+        host,
+        port,
+    )
+    try:
+        yield
+    finally:
+        netron.stop((host, port))
 
 
 def how_to_look(folder: Path) -> str:

@@ -45,7 +45,7 @@ class Arguments:
             for name, dtype, seen in self.tensors.get(path, ())
             if dtype == value.dtype and seen == shape
         ]
-        return fits[0] if len(fits) == 1 else None
+        return fits[0] if len(set(fits)) == 1 else None
 
 
 @contextmanager
@@ -60,7 +60,8 @@ def observe(model: nn.Module) -> Iterator[dict[str, Tensors]]:
         bound |= bound.pop("kwargs", {})
         seen[path] = tuple(
             (name, from_torch_dtype(value.dtype), tuple(map(_length, value.shape)))
-            for name, value in bound.items()
+            for name, given in bound.items()
+            for value in (given if isinstance(given, tuple | list) else [given])
             if isinstance(value, Tensor)
         )
 

@@ -12,7 +12,10 @@ from pipeline.export.graph.outline import Outline
 from pipeline.export.graph.scopes import scopes_of
 from pipeline.export.graph.sizes import Size
 
-__all__ = ["build", "signature"]
+__all__ = ["TOLD", "build", "signature"]
+
+TOLD = "graft.told"
+"""Key in the `meta` of a call: from the name of a module to what a call of it says."""
 
 
 def build(group: Sequence[ir.Node], edge: Boundary, outline: Outline) -> ir.Graph:
@@ -20,6 +23,8 @@ def build(group: Sequence[ir.Node], edge: Boundary, outline: Outline) -> ir.Grap
     copy = _Copy(edge, outline)
     for node in group:
         copy.add(node)
+    for value in edge.outputs:
+        copy.rename(copy.values[value], outline.output(value))
     return ir.Graph(
         [copy.values[value] for value in edge.inputs],
         [copy.values[value] for value in edge.outputs],
@@ -85,6 +90,14 @@ class _Copy:
             outputs=outputs,
             metadata_props=dict(node.metadata_props),
         )
+        if TOLD in node.meta:
+            self.nodes[-1].meta[TOLD] = node.meta[TOLD]
+
+    def rename(self, value: ir.Value, name: str) -> None:
+        """Give a value that leaves the function another name."""
+        if value.name != name:
+            self._taken.discard(value.name or "")
+            value.name = self._fresh("output" if name in self._taken else name)
 
     def _input(self, node: ir.Node, value: ir.Value) -> ir.Value:
         if value in self._edge.measured and value not in self.values:

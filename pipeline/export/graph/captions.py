@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.placement import Module, Placement
 from pipeline.export.graph.scopes import Scope
+from pipeline.placement import Module, Placement
 
 __all__ = ["FORMULAS", "Captions"]
 
@@ -43,25 +44,32 @@ class Captions:
                 }
         return {}
 
+    def changed(self, name: str) -> str:
+        """Return `Trained` or `Merged` for a module that differs though its structure does not."""
+        found = next((module for module in self.placement.modules if module.name == name), None)
+        return {"adapted": "Merged", "trained": "Trained"}.get(found.role, "") if found else ""
+
     def module(self, scope: Scope, name: str) -> dict[str, str]:
-        """Return the class of a module, and the parameters of it and all below it."""
-        told = {"pytorch.class": scope.type}
-        inside = self._below(name)
-        if inside:
-            told["params.trainable"] = str(sum(module.trainable for module in inside))
-            told["params.frozen"] = str(sum(module.frozen for module in inside))
-        return told
+        """Return the class of a module, and the sums over it and all below it."""
+        return {"pytorch.class": scope.type, **self._sums(self._below(name))}
 
     def adapted(self, scope: Scope, name: str) -> dict[str, str]:
         """Return the same, and what PEFT says of its layer."""
-        kind = next((module.kind for module in self._below(name) if module.kind is not None), None)
+        module = next((each for each in self._below(name) if each.role != "frozen"), None)
         told = {
             **self.module(scope, name),
-            "peft.type": kind or self.placement.kind,
+            "peft.type": (module and module.kind) or self.placement.kind,
             "peft.adapter": self.adapter,
         }
-        dropout = self.facts.get("peft.lora_dropout", self.facts.get("lora_dropout"))
-        return told if dropout is None else told | {"lora_dropout": dropout}
+        if module is not None:
+            told["peft.why"] = module.why
+            if module.lora_dropout is not None:
+                told["lora_dropout"] = f"{module.lora_dropout:g}"
+        return told
+
+    def trained(self, scope: Scope, name: str) -> dict[str, str]:
+        """Return the same of a module that is trained in full."""
+        return {**self.adapted(scope, name), "peft.trained": "in full"}
 
     def block(self, scope: Scope, name: str) -> dict[str, str]:
         """Return the same of a container, and the adapters in it."""
@@ -71,19 +79,46 @@ class Captions:
             if module.role == "adapted"
         ]
         told = self.module(scope, name)
-        return told | {"peft.adapters": ", ".join(adapters)} if adapters else told
+        if adapters:
+            told |= {"adapters": str(len(adapters)), "peft.adapters": ", ".join(adapters)}
+        return told
 
     def totals(self) -> dict[str, str]:
         """Return what holds for the whole model."""
         return {
             **self.facts,
+            **self._sums(self.placement.modules),
             "params.trainable": str(self.placement.trainable),
             "params.frozen": str(self.placement.frozen),
             "adapters": str(len(self.placement.adapted)),
             "peft.type": self.placement.kind,
         }
 
-    def _below(self, name: str) -> list[Module]:
+    def _sums(self, modules: Sequence[Module]) -> dict[str, str]:
+        """Return parameters, operations and the norm of the update, as far as they are known."""
+        if not modules:
+            return {}
+        told = {
+            "params.trainable": str(sum(module.trainable for module in modules)),
+            "params.frozen": str(sum(module.frozen for module in modules)),
+        }
+        flops = [module.flops for module in modules if module.flops is not None]
+        added = [module.adapter_flops for module in modules if module.adapter_flops is not None]
+        if flops and self.placement.flops_per:
+            told["flops.counted_per"] = self.placement.flops_per
+            told["flops.without_adapter"] = str(sum(flops))
+            told["flops.with_adapter"] = str(sum(flops) + sum(added))
+        norms = [module.update_norm for module in modules if module.update_norm is not None]
+        if norms:
+            told["update.norm"] = f"{math.hypot(*norms):.4g}"
+        relative = [each.relative_update for each in modules if each.relative_update is not None]
+        if len(modules) == 1 and relative:
+            told["update.relative"] = f"{relative[0]:.4g}"
+        elif relative:
+            told["update.relative_max"] = f"{max(relative):.4g}"
+        return told
+
+    def _below(self, name: str) -> Sequence[Module]:
         return [
             module
             for module in self.placement.modules

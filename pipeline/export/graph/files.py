@@ -72,7 +72,7 @@ def _save_shapes(model: ir.Model, file: Path) -> None:
         shape, dtype = value.shape, value.dtype
         if not is_parameter(value) or shape is None or dtype is None:
             continue
-        nbytes = math.ceil(math.prod(int(axis) for axis in shape) * dtype.bitwidth / 8)
+        nbytes = math.ceil(math.prod(shape.numpy()) * dtype.bitwidth / 8)
         before[name] = value.const_value
         value.const_value = ir.ExternalTensor(
             "left-out", end, nbytes, dtype, shape=shape, name=name, base_dir=file.parent

@@ -6,13 +6,13 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from pipeline.export.graph.body import build, signature
+from pipeline.export.graph.body import TOLD, build, signature
 from pipeline.export.graph.boundary import boundary
 from pipeline.export.graph.order import producers, window
 from pipeline.export.graph.outline import Outline
 from pipeline.export.graph.scopes import move_into
 
-__all__ = ["Folder"]
+__all__ = ["TOLD", "Folder"]
 
 
 class Folder:
@@ -39,8 +39,9 @@ class Folder:
                 for output in edge.outputs
             ],
             name=outline.name,
-            metadata_props=dict(outline.metadata),
+            metadata_props=dict(outline.told(outline.module)),
         )
+        call.meta[TOLD] = outline.told
         move_into(call, outline.parents)
         for old, new in zip(edge.outputs, call.outputs, strict=True):
             old.replace_all_uses_with(new, replace_graph_outputs=True)

@@ -11,7 +11,7 @@ from pipeline.export.graph.scopes import scopes_of
 from pipeline.export.graph.sizes import size_of
 from pipeline.export.graph.tree import Tree
 
-__all__ = ["glue_of"]
+__all__ = ["connected", "glue_of"]
 
 
 def glue_of(graph: ir.Graph, tree: Tree) -> Iterator[tuple[str, list[ir.Node]]]:
@@ -19,7 +19,7 @@ def glue_of(graph: ir.Graph, tree: Tree) -> Iterator[tuple[str, list[ir.Node]]]:
     loose = [node for node in graph if _is_glue(node, tree)] if tree.blocks else []
     parts = convex_parts(list(graph), loose) if loose else []
     behind = _behind_blocks(graph, tree)
-    for group in [group for part in parts for group in _connected(part)]:
+    for group in [group for part in parts for group in connected(part)]:
         if len(group) > 1:
             yield _title(group, behind), group
 
@@ -36,7 +36,7 @@ def _is_glue(node: ir.Node, tree: Tree) -> bool:
     return all(scope in tree.spine for scope in scopes_of(node))
 
 
-def _connected(part: Sequence[ir.Node]) -> list[list[ir.Node]]:
+def connected(part: Sequence[ir.Node]) -> list[list[ir.Node]]:
     """Split nodes, in topological order, into groups that share no edge."""
     groups: list[list[ir.Node]] = []
     for node in part:

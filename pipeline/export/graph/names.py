@@ -29,7 +29,8 @@ def formal_name(weight: str, path: str) -> str:
 
 def formal_name_in_adapter(weight: str, path: str, adapter: str) -> str:
     """Name the same in a layer of PEFT: `weight`, `bias`, `lora_A`, `lora_B`."""
-    parts = [part for part in formal_name(weight, path).split(".") if part != adapter]
+    named = ".".join(part for part in weight.split(".") if part != adapter)
+    parts = formal_name(named, path).split(".")
     if parts[0] == "base_layer":
         return ".".join(parts[1:])
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "weight" else parts)

@@ -32,7 +32,12 @@ class Outline:
     """From the name of a weight to the name of the formal input."""
     argument: Callable[[ir.Value], str | None] = lambda _: None
     """Name for a formal input that is no weight."""
+    output: Callable[[ir.Value], str] = lambda _: "y"
+    """Name for a formal output."""
     attributes: Mapping[str, int | float] = field(default_factory=dict)
     live: str = ""
     """The attribute that replaces the equal constant in a product of the group's own module."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    told: Callable[[str], Mapping[str, str]] = lambda _: {}
+    """What to say of the module of this name."""
+    module: str = ""
+    """The name to say it of: the path in the base model."""

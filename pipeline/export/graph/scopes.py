@@ -7,12 +7,23 @@ We keep what folding needs in `meta`, which onnx_ir copies along and never saves
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from torch import fx
+from torch.export import ExportedProgram
 
-__all__ = ["Scope", "call_of", "infer", "is_parameter", "move_into", "record", "scopes_of"]
+__all__ = [
+    "Scope",
+    "call_of",
+    "infer",
+    "is_parameter",
+    "move_into",
+    "record",
+    "scopes_in",
+    "scopes_of",
+]
 
 _SCOPES = "graft.scopes"
 _CALL = "graft.call"
@@ -27,6 +38,8 @@ class Scope:
     """Dotted torch path; empty for the traced model itself."""
     type: str
     """Class with its module: `peft.tuners.lora.layer.Linear`."""
+    call: int = 0
+    """How often the module had run before: a module may run many times, as ALBERT's layer does."""
 
     @property
     def class_name(self) -> str:
@@ -60,32 +73,47 @@ def move_into(node: ir.Node, scopes: tuple[Scope, ...]) -> None:
     node.meta[_SCOPES] = scopes
 
 
-def record(model: ir.Model, *, inside: str, parameters: Collection[str]) -> None:
+def record(
+    model: ir.Model, program: ExportedProgram, *, inside: str, parameters: Mapping[str, str]
+) -> None:
     """Move the origin of every node out of the metadata, and drop the rest of the metadata.
 
     Args:
         model: Fresh from the exporter; edited.
+        program: What the exporter made it from: it alone knows the number of a call.
         inside: Attribute of the exported wrapper that holds the model proper. Its name is dropped
             from every path.
-        parameters: Names, after that, of all parameters and buffers.
+        parameters: Names, after that, of all parameters and buffers, and the name to give each.
     """
+    stacks = {node.name: scopes_in(node, inside) for node in program.graph.nodes}
     for value in list(model.graph.initializers.values()):
         name = (value.name or "").removeprefix(f"{inside}.")
         if name in parameters:
             value.meta[_PARAMETER] = True
-            value.name = name
+            value.name = parameters[name]
     for node in model.graph:
         told = node.metadata_props
         if "pkg.torch.onnx.name_scopes" in told:
             *paths, call = ast.literal_eval(told["pkg.torch.onnx.name_scopes"])
             *types, target = ast.literal_eval(told["pkg.torch.onnx.class_hierarchy"])
-            node.meta[_SCOPES] = tuple(
+            node.meta[_CALL] = (call, target)
+            node.meta[_SCOPES] = stacks.get(call) or tuple(
                 Scope(path.removeprefix(inside).removeprefix("."), type_)
                 for path, type_ in zip(paths, types, strict=True)
                 if path == inside or path.startswith(f"{inside}.")
             )
-            node.meta[_CALL] = (call, target)
     _clear(model)
+
+
+def scopes_in(node: fx.Node, inside: str) -> tuple[Scope, ...]:
+    """Return the modules around a node of a traced program, in the terms of `record`."""
+    scopes = []
+    for key, (path, type_) in node.meta.get("nn_module_stack", {}).items():
+        if path == inside or path.startswith(f"{inside}."):
+            _, _, call = key.partition("@")
+            name = type_ if isinstance(type_, str) else f"{type_.__module__}.{type_.__qualname__}"
+            scopes.append(Scope(path.removeprefix(inside).removeprefix("."), name, int(call or 0)))
+    return tuple(scopes)
 
 
 def infer(graph: ir.Graph) -> None:

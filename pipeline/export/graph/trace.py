@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 import onnx_ir as ir
 import torch
@@ -13,12 +14,18 @@ from torch import Tensor, nn
 
 from pipeline.export.graph.arguments import Arguments, observe, operands
 from pipeline.export.graph.clean import clean
-from pipeline.export.graph.scopes import record
+from pipeline.export.graph.costs import operations
+from pipeline.export.graph.scopes import Scope, is_parameter, move_into, record, scopes_of
+from pipeline.export.graph.traceable import traceable
+from pipeline.export.graph.tree import is_adapter
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["trace"]
 
 
-class _Logits(nn.Module):
+class _Traced(nn.Module):
     """The model as a function of tensors, in a fixed order, that returns one tensor."""
 
     def __init__(self, model: nn.Module, names: Iterable[str]) -> None:
@@ -28,8 +35,12 @@ class _Logits(nn.Module):
         self.training = False  # eval() would reach into the caller's model
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        logits: Tensor = self.traced(**dict(zip(self.names, tensors, strict=True))).logits
-        return logits
+        made = self.traced(**dict(zip(self.names, tensors, strict=True)))
+        if _has_logits(made):
+            made = made.logits
+        while not isinstance(made, Tensor):
+            made = next(iter(made.values() if isinstance(made, Mapping) else made))
+        return made
 
 
 def trace(
@@ -39,13 +50,15 @@ def trace(
     *,
     opset: int,
 ) -> ir.Model:
-    """Export a model as a flat, clean graph with the inputs of `inputs` and one output, `logits`.
+    """Export a model as a flat, clean graph with the inputs of `inputs` and one output.
 
     Parameters and buffers keep name, layout and memory: the graph reads the tensors of `model`, so
-    save it before you merge or train on. Those on the meta device have a shape and no value.
+    save it before you merge or train on. Those on the meta device have a shape and no value. The
+    output is `logits` if the model returns an object that has them, else `output`, the first tensor
+    of what it returns.
 
     Args:
-        model: In eval mode; its forward takes `inputs` by name and returns an object with `logits`.
+        model: In eval mode; its forward takes `inputs` by name.
         inputs: An example. An axis of length 1 would be taken for a fixed one, so none may be.
         axes: Names of the axes that vary, by input and position: `{"input_ids": {0: "batch"}}`.
         opset: Version of the ONNX operators.
@@ -58,24 +71,26 @@ def trace(
     short = [name for name in axes if any(inputs[name].shape[axis] < 2 for axis in axes[name])]
     if short:
         raise ValueError(f"an axis that varies has length 1 in the example of {', '.join(short)}")
-    with torch.no_grad(), _quiet(), observe(model) as seen:
-        program = torch.onnx.export(
-            _Logits(model, inputs),
+    returned: list[object] = []
+    hook = model.register_forward_hook(lambda _, __, made: returned.append(made))
+    with torch.no_grad(), _quiet(), traceable(), observe(model) as seen:
+        made = torch.onnx.export(
+            _Traced(model, inputs),
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=["logits"],
             dynamic_shapes={"tensors": tuple(dict(axes.get(name, {})) for name in inputs)},
             opset_version=opset,
             dynamo=True,
             optimize=False,
             verbose=False,
         )
-        if program is None or program.exported_program is None:
+        if made is None or made.exported_program is None:
             raise RuntimeError("torch.onnx.export returned no program")
-        flat: ir.Model = program.model
-        names = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-        names |= {name for name, _ in model.named_buffers(remove_duplicate=False)}
-        record(flat, inside="traced", parameters=names)
+        flat, program = made.model, made.exported_program
+        hook.remove()
+        flat.graph.outputs[0].name = "logits" if _has_logits(returned[0]) else "output"
+        record(flat, program, inside="traced", parameters=_names(model))
+        _adopt(flat, model)
         for value in flat.graph.initializers.values():
             if getattr(getattr(value.const_value, "raw", None), "is_meta", False):
                 value.const_value = None  # there is nothing to read
@@ -85,10 +100,54 @@ def trace(
         for name, named in axes.items()
         for axis, symbol in named.items()
     }
-    flat.graph.meta["graft.arguments"] = Arguments(
-        lengths, seen, operands(program.exported_program)
+    flat.graph.meta["graft.arguments"] = Arguments(lengths, seen, operands(program))
+    flat.graph.meta["graft.home"] = _home(model)
+    flat.graph.meta["graft.operations"] = operations(
+        program, {name: axes.get(name, {}) for name in inputs}, inside="traced"
     )
     return flat
+
+
+def _has_logits(made: object) -> bool:
+    return getattr(made, "logits", None) is not None
+
+
+def _names(model: nn.Module) -> dict[str, str]:
+    """Return the name of every parameter and buffer; what is shared goes by its first one."""
+    first: dict[int, str] = {}
+    names = {}
+    for values in (model.named_parameters, model.named_buffers):
+        for name, value in values(remove_duplicate=False):
+            names[name] = first.setdefault(id(value), name)
+    return names
+
+
+def _home(model: nn.Module) -> str:
+    """Return the path of the base model inside the wrappers of PEFT."""
+    if not hasattr(model, "get_base_model"):
+        return ""
+    base: nn.Module = cast("PeftModel", model).get_base_model()
+    return next(path for path, module in model.named_modules() if module is base)
+
+
+def _adopt(flat: ir.Model, model: nn.Module) -> None:
+    """Count steps that read a weight of an adapter to the adapter, wherever they are written.
+
+    PEFT reads the embedding of a prompt without calling the module that holds it.
+    """
+    modules = dict(model.named_modules())
+    for node in flat.graph:
+        for value in node.inputs:
+            if value is None or not is_parameter(value):
+                continue
+            parts = (value.name or "").split(".")
+            above = (".".join(parts[:end]) for end in range(1, len(parts)))
+            kinds = ((path, type(modules[path])) for path in above if path in modules)
+            owners = (Scope(path, f"{kind.__module__}.{kind.__qualname__}") for path, kind in kinds)
+            owner = next(filter(is_adapter, owners), None)
+            around = scopes_of(node)
+            if owner is not None and not any(is_adapter(scope) for scope in around):
+                move_into(node, (*around, owner))
 
 
 @contextmanager

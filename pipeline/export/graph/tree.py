@@ -6,7 +6,7 @@ No list of model classes: PEFT's layers are known by their package, blocks by be
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from pipeline.export.graph.scopes import Scope, scopes_of
 
-__all__ = ["Tree", "is_adapter", "is_trained", "plant"]
+__all__ = ["Tree", "base_name", "is_adapter", "is_trained", "plant"]
 
 _INSERTED = re.compile(r"\.(?:modules_to_save\.[^.]+|base_layer)(?=\.|$)")
 
@@ -28,6 +28,17 @@ def is_adapter(scope: Scope) -> bool:
 def is_trained(scope: Scope) -> bool:
     """Tell PEFT's wrapper around a module that is trained in full."""
     return scope.type.startswith("peft.utils.")
+
+
+def base_name(path: str, home: str) -> str:
+    """Return the path that a module has in the base model; PEFT's own modules keep theirs.
+
+    Args:
+        path: Of the module in the traced model.
+        home: Of the base model in it.
+    """
+    inside = path == home or path.startswith(f"{home}.") if home else True
+    return _INSERTED.sub("", path[len(home) :].removeprefix(".") if inside else path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +58,19 @@ class Tree:
 
     def name(self, path: str) -> str:
         """Return the path that a module has in the base model."""
-        inside = path[len(self.home) :].removeprefix(".") if self.home else path
-        return _INSERTED.sub("", inside)
+        return base_name(path, self.home)
+
+    def label(self, scope: Scope) -> str:
+        """Return the same with the number of the call, from the second on: `layer@1`."""
+        return self.name(scope.path) + (f"@{scope.call}" if scope.call else "")
 
 
-def plant(nodes: Iterable[ir.Node]) -> Tree:
+def plant(graph: ir.Graph) -> Tree:
     """Derive the tree from the scopes of a flat graph."""
+    nodes: Iterable[ir.Node] = graph
     stacks = list(dict.fromkeys(scopes_of(node) for node in nodes))
     scopes = list(dict.fromkeys(scope for stack in stacks for scope in stack))
     inner = {scope for stack in stacks for scope in stack[:-1]}
-    own = (scope.path for stack in stacks for scope in stack if not _is_wrapper(scope))
     repeated: dict[tuple[str, str], list[Scope]] = defaultdict(list)
     for scope in scopes:
         siblings, _, last = scope.path.rpartition(".")
@@ -74,32 +88,34 @@ def plant(nodes: Iterable[ir.Node]) -> Tree:
         for parent, scope in pairwise(stack):
             if parent in spine and scope not in spine | known:
                 beside.add(scope)
+    home: str = graph.meta["graft.home"]
     return Tree(
-        home=min(own, key=len, default=""),
-        blocks=_name_blocks(blocks),
+        home=home,
+        blocks=_name_blocks(blocks, home),
         spine=frozenset(spine),
         containers=frozenset(beside & inner),
         leaves=frozenset(scope for scope in scopes if scope not in inner and scope.path),
     )
 
 
-def _is_wrapper(scope: Scope) -> bool:
-    """Tell PEFT's models around a model: PeftModelForSequenceClassification, LoraModel."""
-    return scope.type.startswith("peft.") and "Model" in scope.class_name
-
-
-def _name_blocks(blocks: list[Scope]) -> dict[Scope, str]:
-    """Give each block the shortest number that keeps it apart from the others."""
-    ways = (
-        lambda scope: scope.path.rpartition(".")[2],
-        lambda scope: "_".join(part for part in scope.path.split(".") if part.isdigit()),
-        lambda scope: scope.path.replace(".", "_"),
-    )
+def _name_blocks(blocks: list[Scope], home: str) -> dict[Scope, str]:
+    """Give each block the shortest ending that keeps it apart from the others of its class."""
     names: dict[Scope, str] = {}
-    for way in ways:
-        proposed = {
-            scope: f"{scope.class_name}_{way(scope)}" for scope in blocks if scope not in names
+    for class_name in dict.fromkeys(scope.class_name for scope in blocks):
+        alike = [scope for scope in blocks if scope.class_name == class_name]
+        parts = {scope: scope.path.removeprefix(home).strip(".").split(".") for scope in alike}
+        shared = set.intersection(*(set(each) for each in parts.values()))
+        apart = {
+            scope: [part for part in each if part.isdigit() or part not in shared]
+            for scope, each in parts.items()
         }
-        uses = Counter(proposed.values())
-        names |= {scope: name for scope, name in proposed.items() if uses[name] == 1}
+        for way in (
+            {scope: each[-1] for scope, each in parts.items()},
+            {scope: str(scope.call) for scope in alike},
+            {scope: "_".join(each) for scope, each in apart.items()},
+            {scope: "_".join([*each, str(scope.call)]) for scope, each in apart.items()},
+        ):
+            if len(set(way.values())) == len(alike):
+                names |= {scope: f"{class_name}_{end}" for scope, end in way.items()}
+                break
     return names

@@ -10,19 +10,24 @@ from functools import partial
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from pipeline.placement import Placement
 from pipeline.export.graph.arguments import Arguments
 from pipeline.export.graph.captions import FORMULAS, Captions
 from pipeline.export.graph.fold import Folder
-from pipeline.export.graph.glue import glue_of
+from pipeline.export.graph.glue import connected, glue_of
 from pipeline.export.graph.names import adapter_title, formal_name, formal_name_in_adapter
 from pipeline.export.graph.order import convex_parts
 from pipeline.export.graph.outline import Outline
-from pipeline.export.graph.scopes import Scope, call_of, scopes_of
+from pipeline.export.graph.scopes import Scope, call_of, is_parameter, scopes_of
+from pipeline.export.graph.sizes import size_of
 from pipeline.export.graph.tree import is_adapter, is_trained, plant
+from pipeline.placement import Placement
 
 __all__ = ["fold"]
 
+_MOST = 60
+"""Nodes, at most, that a person can take in at once."""
+_FEW = 5
+"""Steps, at least, that are worth a node of their own."""
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 
 
@@ -36,8 +41,8 @@ def fold(flat: ir.Model, placement: Placement, *, title: str, facts: Mapping[str
         flat: From `trace`; not edited. Both models share their tensors.
         placement: Which modules carry an adapter, and the parameters of each.
         title: Name of the graph.
-        facts: What else to say of the model, shown as it is. `peft.lora_dropout` is said of each
-            adapter too; `peft.adapter` is the name of the adapter, if that is not `default`.
+        facts: What else to say of the model, shown as it is. `peft.adapter` is the name of the
+            adapter, if that is not `default`.
     """
     model = flat.clone()
     captions = Captions(placement, facts)
@@ -60,32 +65,94 @@ class _View:
         self._tree = plant(model.graph)
         self._captions = captions
         self._arguments: Arguments = model.graph.meta["graft.arguments"]
+        self._parents = {
+            scope: stack[:place]
+            for stack in dict.fromkeys(scopes_of(node) for node in model.graph)
+            for place, scope in enumerate(stack)
+        }
         self._members: dict[Scope, dict[ir.Node, None]] = defaultdict(dict)
+        self._steps = 0
+        self._chain = {
+            name
+            for scope, name in self._tree.blocks.items()
+            if self._tree.spine.issuperset(self._parents[scope])
+        }
         for node in model.graph:
-            paths = [self._tree.name(scope.path) for scope in scopes_of(node)[-1:]]
+            paths = [self._tree.label(scope) for scope in scopes_of(node)[-1:]]
             node.name = "/".join(filter(None, [*paths, node.op_type]))
             self._enter(node)
 
     def draw(self) -> None:
         """Fold all that has a part in the picture, the innermost modules first."""
-        parents = {
-            scope: stack[:place]
-            for stack in dict.fromkeys(scopes_of(node) for node in self._graph)
-            for place, scope in enumerate(stack)
-        }
-        for scope, around in parents.items():
+        for scope, around in self._parents.items():
             if is_adapter(scope) and not any(is_adapter(other) for other in around):
+                self._fit(scope)
                 self._fold(self._members[scope], self._adapter(scope, around))
         self._attention()
-        for scope, around in sorted(parents.items(), key=lambda item: len(item[1]), reverse=True):
+        deepest = sorted(self._parents.items(), key=lambda item: len(item[1]), reverse=True)
+        for scope, around in deepest:
             outline = self._module(scope, around)
             if outline is not None:
+                self._fit(scope)
                 self._fold(self._members[scope], outline)
         seen: Counter[str] = Counter()
         for title, group in list(glue_of(self._graph, self._tree)):
             seen[title] += 1
             name = title if seen[title] == 1 else f"{title}_{seen[title]}"
             self._contract(group, self._own(name, Scope("", title), ()))
+        for scope in list(self._parents)[:1]:
+            self._fit(scope)
+
+    def _fit(self, scope: Scope) -> None:
+        """Fold what is inside a module until a person can take it in, the largest part first."""
+        members = self._members[scope]
+        while (before := sum(map(self._drawn, members))) > _MOST:
+            inside: Counter[Scope] = Counter()
+            for node in members:
+                for child in scopes_of(node)[len(self._parents[scope]) + 1 :][:1]:
+                    inside[child] += self._drawn(node)
+            for child, size in inside.most_common(1):
+                self._fit(child)
+                if size < before and len(self._members[child]) > 1:
+                    self._fold(self._members[child], self._part(child))
+            if sum(map(self._drawn, members)) >= before and not self._fold_steps(scope):
+                return
+
+    def _fold_steps(self, scope: Scope) -> bool:
+        """Fold the longest run of a module's own steps, as computing a position is; tell if any."""
+        own = [node for node in self._members[scope] if not node.domain]
+        own = [node for node in own if scopes_of(node)[-1:] == (scope,)]
+        parts = convex_parts(list(self._graph), own) if own else []
+        runs = [run for part in parts for run in connected(part)]
+        longest = max(runs, key=len, default=[])[: _MOST // 2]
+        if len(longest) < _FEW:
+            return False
+        self._steps += 1
+        around = (*self._parents[scope], scope)
+        outline = self._own(f"Steps_{self._steps}", Scope("", "steps"), around)
+        self._fold(longest, replace(outline, name=f"{self._tree.label(scope)}/Steps_{self._steps}"))
+        return True
+
+    def _drawn(self, node: ir.Node) -> int:
+        """Count the nodes that one node is inside a function: constants and sizes come with it."""
+        if node.domain:
+            # A chain of blocks is one thing to look at, however long it is.
+            return 0 if node.op_type in self._chain else 1
+        read = [value for value in node.inputs if value is not None]
+        constants = sum(value.is_initializer() and not is_parameter(value) for value in read)
+        return 1 + constants + 2 * sum(size_of(value) is not None for value in read)
+
+    def _part(self, scope: Scope) -> Outline:
+        """Outline a module that is folded only because there is no room for what is in it."""
+        around = self._parents[scope]
+        if any(is_adapter(other) for other in around):
+            return self._shared(scope.class_name, scope, around)
+        ends = [
+            self._tree.blocks[other].removeprefix(other.class_name)
+            for other in around
+            if other in self._tree.blocks
+        ]
+        return self._own(f"{scope.class_name}{''.join(ends[-1:])}", scope, around)
 
     def _adapter(self, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         name, title = self._tree.name(scope.path), adapter_title(scope)
@@ -97,32 +164,44 @@ class _View:
             formal=partial(formal_name_in_adapter, path=scope.path, adapter=self._captions.adapter),
             attributes=numbers,
             live="scaling" if "scaling" in numbers else "",
-            metadata=self._captions.adapted(scope, name),
+            told=partial(self._captions.adapted, scope),
         )
 
     def _module(self, scope: Scope, around: tuple[Scope, ...]) -> Outline | None:
         tree, members = self._tree, self._members[scope]
-        if is_trained(scope) and members:
+        if not members or any(is_trained(other) or is_adapter(other) for other in around):
+            return None
+        if is_trained(scope):
             return self._trained(scope, around)
+        changed = self._captions.changed(tree.name(scope.path))
+        if scope in tree.leaves and changed:
+            return self._changed(scope, around, changed)
         if len(members) < 2:  # an operator that does all of it says as much
+            if scope in tree.leaves:
+                (only,) = members
+                only.name = tree.label(scope)
             return None
         if scope in tree.blocks:
             return self._own(tree.blocks[scope], scope, around)
         if scope in tree.containers:
             return self._own(scope.class_name, scope, around)
-        if scope in tree.leaves and not any(is_trained(other) for other in around[-1:]):
+        if scope in tree.leaves:
             return self._shared(scope.class_name, scope, around)
         return None
+
+    def _changed(self, scope: Scope, around: tuple[Scope, ...], how: str) -> Outline:
+        """Outline a layer that looks like any other, and was trained all the same."""
+        outline = self._shared(f"{how}{scope.class_name}", scope, around)
+        return replace(outline, domain="peft", told=partial(self._captions.adapted, scope))
 
     def _trained(self, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         stacks = (scopes_of(node)[len(around) + 1 :] for node in self._members[scope])
         inside = next((stack[0] for stack in stacks if stack), scope)
-        told = self._captions.module(inside, self._tree.name(scope.path))
         return replace(
             self._shared(f"Trained{inside.class_name}", scope, around),
             domain="peft",
             doc=f"{inside.type}: trained in full and kept with the adapter",
-            metadata={**told, "peft.trained": "in full", "peft.adapter": self._captions.adapter},
+            told=partial(self._captions.trained, inside),
         )
 
     def _attention(self) -> None:
@@ -131,9 +210,13 @@ class _View:
             name, target = call_of(node) or ("", "")
             if target == _ATTENTION:
                 calls[scopes_of(node), name].append(node)
+        seen: Counter[tuple[Scope, ...]] = Counter()
         for (around, name), group in calls.items():
-            path = ".".join(filter(None, [*(scope.path for scope in around[-1:]), name]))
-            outline = self._shared("SDPA", Scope(path, _ATTENTION), around)
+            last = around[-1] if around else Scope("", "")
+            number = f"_{seen[around]}" if seen[around] else ""
+            seen[around] += 1
+            path = ".".join(filter(None, [last.path, f"scaled_dot_product_attention{number}"]))
+            outline = self._shared("SDPA", Scope(path, _ATTENTION, last.call), around)
             operands = self._arguments.calls.get(name, {})
             if len(group) > 1:
                 entering = {value.name for node in group for value in node.inputs if value}
@@ -143,36 +226,48 @@ class _View:
 
     def _shared(self, title: str, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         """Outline a node whose inside is like that of others: its weights show on the outside."""
-        name = self._tree.name(scope.path)
         return Outline(
             domain="nn",
             op_type=title,
-            name=name,
+            name=self._tree.label(scope),
+            module=self._tree.name(scope.path),
             path=scope.path,
             parents=around,
             shared=True,
             doc=FORMULAS.get(title, scope.type),
             formal=partial(formal_name, path=scope.path),
-            metadata=self._captions.module(scope, name),
+            told=partial(self._captions.module, scope),
         )
 
     def _own(self, title: str, scope: Scope, around: tuple[Scope, ...]) -> Outline:
         """Outline a node with an inside of its own, where its weights show."""
-        name = self._tree.name(scope.path) if scope.path else title
         return Outline(
             domain="nn",
             op_type=title,
-            name=name,
+            name=self._tree.label(scope) if scope.path else title,
+            module=self._tree.name(scope.path) if scope.path else title,
             path=scope.path,
             parents=around,
             shared=False,
             doc=scope.type,
             argument=partial(self._argument, scope.path),
-            metadata=self._captions.block(scope, name) if scope.path else {},
+            output=partial(self._output, scope),
+            told=partial(self._captions.block, scope) if scope.path else lambda _: {},
         )
 
     def _argument(self, path: str, value: ir.Value) -> str | None:
         return value.name if value.is_graph_input() else self._arguments.name(path, value)
+
+    def _output(self, scope: Scope, value: ir.Value) -> str:
+        """Name a value that leaves a module after what the next module calls it."""
+        if value.is_graph_output():
+            return value.name or "output"
+        for use in value.uses():
+            for other in scopes_of(use.node):
+                name = self._arguments.name(other.path, value)
+                if name is not None and not other.holds(scope.path):
+                    return name
+        return "output"
 
     def _fold(self, group: Collection[ir.Node], outline: Outline) -> None:
         around = outline.parents

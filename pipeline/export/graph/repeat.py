@@ -1,0 +1,237 @@
+"""Blocks that repeat are traced twice, not eighty times.
+
+A list of blocks is cut to the first two of every kind. The first shows how a kind starts, the
+second what it reads from the block before it and what from elsewhere. `expand.lengthen` writes the
+blocks that were left out from that pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+from torch import Tensor, nn
+
+from pipeline.export.graph.arguments import Arguments
+from pipeline.export.graph.costs import Operations
+from pipeline.export.graph.scopes import Scope, move_into, scopes_of
+from pipeline.export.graph.signature import Block, signatures
+
+__all__ = ["Chain", "Plan", "shorten"]
+
+_FEWEST = 3
+"""Blocks, at least, of which two could show the others."""
+_DEPTH = re.compile(r"(?:^|_)(?:layers?|blocks?|depth)$")
+"""Names of settings that hold how many blocks there are: num_hidden_layers, n_layer, depth."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chain:
+    """A list of blocks, and those of them that were kept."""
+
+    path: str
+    """Torch path of the list."""
+    kept: tuple[int, ...]
+    """Numbers of the blocks that are traced, ascending."""
+    first: tuple[int, ...]
+    """By block: the first of its kind."""
+    pattern: tuple[int, ...]
+    """By block: the kept one that it is written from. A kept block is its own pattern."""
+    own: frozenset[str]
+    """Parameters and buffers of the kept blocks that no other module has, by torch name."""
+
+    def number(self, name: str) -> int | None:
+        """Return the number of the block that a torch name is in, if it is in one."""
+        if not name.startswith(f"{self.path}."):
+            return None
+        number = name[len(self.path) + 1 :].partition(".")[0]
+        return int(number) if number.isdigit() else None
+
+    def moved(self, name: str, number: int) -> str:
+        """Return a torch name in a block as it is in the block of another number."""
+        _, dot, rest = name[len(self.path) + 1 :].partition(".")
+        return f"{self.path}.{number}{dot}{rest}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What was left out of a model."""
+
+    chains: tuple[Chain, ...]
+    values: Mapping[str, Tensor]
+    """Every parameter and buffer of the whole model by its torch names, tied ones by each."""
+
+    def stand_in(self, path: str) -> str:
+        """Return the path of the traced module that is like the module at `path`."""
+        for chain in self.chains:
+            number = chain.number(path)
+            if number is not None:
+                return chain.moved(path, chain.pattern[number])
+        return path
+
+    def original(self, path: str) -> str:
+        """Return the path that a module of the shortened model has in the whole one."""
+        for chain in self.chains:
+            number = chain.number(path)
+            if number is not None:
+                return chain.moved(path, chain.kept[number])
+        return path
+
+    def rename(self, flat: ir.Model) -> None:
+        """Give everything in a traced graph the name that it has in the whole model.
+
+        Args:
+            flat: From `trace`, of the shortened model; edited.
+        """
+        if not self.chains:
+            return
+        renamed: dict[tuple[Scope, ...], tuple[Scope, ...]] = {}
+        for node in flat.graph:
+            scopes = scopes_of(node)
+            if scopes not in renamed:
+                renamed[scopes] = tuple(
+                    replace(scope, path=self.original(scope.path)) for scope in scopes
+                )
+            move_into(node, renamed[scopes])
+        values = list(flat.graph.initializers.values())
+        flat.graph.initializers.clear()  # renamed one by one they would meet the old names
+        for value in values:
+            value.name = self.original(value.name or "")
+            flat.graph.initializers[value.name] = value
+        arguments: Arguments = flat.graph.meta["graft.arguments"]
+        flat.graph.meta["graft.arguments"] = replace(
+            arguments,
+            tensors={self.original(path): told for path, told in arguments.tensors.items()},
+        )
+        operations: Operations = flat.graph.meta["graft.operations"]
+        flat.graph.meta["graft.operations"] = replace(
+            operations, by_module=self._everywhere(operations.by_module)
+        )
+
+    def _everywhere(self, by_module: Mapping[str, float]) -> dict[str, float]:
+        """Say of each module of the whole model what is known of the one that shows it."""
+        known = {self.original(path): value for path, value in by_module.items()}
+        for chain in self.chains:
+            for path, value in list(known.items()):
+                at = chain.number(path)
+                for number, pattern in enumerate(chain.pattern):
+                    if pattern == at:
+                        known[chain.moved(path, number)] = value
+        return known
+
+
+@contextmanager
+def shorten(model: nn.Module) -> Iterator[Plan]:
+    """Cut the repeated blocks of a model to two of each kind, until the context ends.
+
+    Lists inside of blocks stay whole, and so does a list whose blocks are told apart by more than
+    their number: by a second list beside it, or because all of them differ.
+
+    Args:
+        model: With real weights or on the meta device. The modules that are kept are its own.
+    """
+    values = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+    with ExitStack() as undo:
+        chains = []
+        for path, blocks in _lists(model):
+            owner, settings = _around(model, path)
+            if _beside(owner, blocks):
+                continue
+            by_block = _by_block(settings, len(blocks))
+            chain = _choose(path, signatures(path, blocks, values, by_block))
+            if len(chain.kept) < len(blocks):
+                _cut(owner, settings, by_block, blocks, chain, undo)
+                chains.append(chain)
+        yield Plan(chains=tuple(chains), values=values)
+
+
+def _lists(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Find the outermost lists of modules that hold modules."""
+    found: list[tuple[str, nn.Module]] = []
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{outer}.") for outer, _ in found)
+        if inside or not isinstance(module, nn.ModuleList | nn.Sequential):
+            continue
+        blocks = list(module.children())
+        if len(blocks) >= _FEWEST and all(list(block.children()) for block in blocks):
+            found.append((path, module))
+    return found
+
+
+def _around(model: nn.Module, path: str) -> tuple[nn.Module, object]:
+    """Return the module that holds a list, and the config of the nearest one that has any."""
+    parts = path.split(".")[:-1]
+    above = [model.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]
+    configs = [vars(module)["config"] for module in above if "config" in vars(module)]
+    return above[-1], configs[-1] if configs else None
+
+
+def _beside(owner: nn.Module, blocks: nn.Module) -> bool:
+    """Tell whether something else in the owner is numbered as the blocks are."""
+    count = len(list(blocks.children()))
+    lists = nn.ModuleList | nn.ParameterList | list | tuple
+    said = (value for key, value in vars(owner).items() if not key.startswith("_"))
+    held = [*owner.children(), *said]
+    return any(isinstance(x, lists) and x is not blocks and len(x) == count for x in held)
+
+
+def _by_block(settings: object, count: int) -> dict[str, list[object]]:
+    """Return the settings that are given for each block: `layer_types`."""
+    return {
+        key: list(value)
+        for key, value in (vars(settings) if settings is not None else {}).items()
+        if isinstance(value, list | tuple) and len(value) == count
+    }
+
+
+def _choose(path: str, blocks: list[Block]) -> Chain:
+    alike: dict[object, list[int]] = defaultdict(list)
+    for number, block in enumerate(blocks):
+        alike[block.signature].append(number)
+    kept = sorted(number for numbers in alike.values() for number in numbers[:2])
+    return Chain(
+        path=path,
+        kept=tuple(kept),
+        first=tuple(alike[block.signature][0] for block in blocks),
+        pattern=tuple(
+            number if number in kept else alike[block.signature][1]
+            for number, block in enumerate(blocks)
+        ),
+        own=frozenset(name for number in kept for name in blocks[number].own),
+    )
+
+
+def _cut(
+    owner: nn.Module,
+    settings: object,
+    by_block: Mapping[str, list[object]],
+    blocks: nn.Module,
+    chain: Chain,
+    undo: ExitStack,
+) -> None:
+    modules = dict(blocks._modules)
+    count = len(modules)
+    undo.callback(_refill, blocks._modules, modules)
+    numbered = list(modules.values())
+    _refill(blocks._modules, {str(k): numbered[n] for k, n in enumerate(chain.kept)})
+    # Past the setters of transformers, which check one field against another.
+    for told in (vars(owner), vars(settings) if settings is not None else {}):
+        for key, value in list(told.items()):
+            if type(value) is int and value == count and _DEPTH.search(key):
+                undo.callback(told.__setitem__, key, value)
+                told[key] = len(chain.kept)
+            elif told is not vars(owner) and key in by_block:
+                undo.callback(told.__setitem__, key, value)
+                told[key] = type(value)(by_block[key][number] for number in chain.kept)
+
+
+def _refill(held: dict[str, nn.Module | None], modules: Mapping[str, nn.Module | None]) -> None:
+    held.clear()
+    held.update(modules)

@@ -1,0 +1,115 @@
+"""What training did to each module: the norm of the update, and its size beside the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
+
+from pipeline.placement import Module, Placement
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor, nn
+
+__all__ = ["with_updates"]
+
+_ADAPTER = "default"
+_PREFIX = "base_model.model."
+
+
+@torch.no_grad()
+def with_updates(placement: Placement, model: PeftModel, before: Path, after: Path) -> Placement:
+    """Return the placement with the norm of each module's update.
+
+    For an adapted module that is the Frobenius norm of what merging would add to its weights; for
+    one that is trained in full, of the difference to the weights it started from.
+
+    Args:
+        placement: Of the model.
+        model: With the trained adapter, not merged. Unchanged in the end.
+        before: Folder of the adapter as training found it.
+        after: Folder of the trained adapter.
+    """
+    inner = model.get_base_model()
+    body = f"{getattr(inner, 'base_model_prefix', '')}."
+    started, ended = _saved(before), _saved(after)
+
+    def measured(module: Module) -> Module:
+        if module.role == "adapted":
+            norms = _adapter(_layer(inner, module.name))
+        elif module.role == "trained":
+            norms = _difference(started, ended, f"{_PREFIX}{module.name}.")
+        else:
+            return module
+        if norms is None:
+            return module
+        update, weight = norms
+        new = module.role == "trained" and not module.name.startswith(body)
+        relative = None if new or weight == 0 else update / weight
+        return replace(module, update_norm=update, relative_update=relative)
+
+    return replace(placement, modules=tuple(map(measured, placement.modules)))
+
+
+def _layer(inner: nn.Module, name: str) -> BaseTunerLayer | None:
+    """Return PEFT's layer in place of a module of the base model, if there is one."""
+    try:
+        found = inner.get_submodule(name)
+    except AttributeError:
+        return None
+    return found if isinstance(found, BaseTunerLayer) else None
+
+
+def _adapter(layer: BaseTunerLayer | None) -> tuple[float, float] | None:
+    """Return the norms of the update and of the frozen weights; None when PEFT cannot merge it."""
+    if layer is None or not hasattr(layer, "merge"):
+        return None
+    frozen = list(layer.get_base_layer().parameters(recurse=False))
+    if isinstance(layer, LoraLayer) and not layer.lora_variant:
+        weight = layer.get_base_layer().weight
+        return _norm([layer.get_delta_weight(_ADAPTER)]), _norm([weight])
+    before = [value.detach().clone() for value in frozen]
+    try:
+        layer.merge()
+    except (NotImplementedError, ValueError):
+        return None
+    finally:
+        differences = [value - old for value, old in zip(frozen, before, strict=True)]
+        for value, old in zip(frozen, before, strict=True):
+            value.copy_(old)  # taking a sum apart again would leave rounding behind
+        layer.merged_adapters.clear()
+    return _norm(differences), _norm(before)
+
+
+def _difference(
+    started: Mapping[str, Tensor], ended: Mapping[str, Tensor], prefix: str
+) -> tuple[float, float] | None:
+    """Return the same of the tensors of one module in two saved adapters."""
+    names = [name for name in _own(ended, prefix) if name in started]
+    if not names:
+        return None
+    return (
+        _norm([ended[name] - started[name] for name in names]),
+        _norm([started[name] for name in names]),
+    )
+
+
+def _own(tensors: Mapping[str, Tensor], prefix: str) -> Iterator[str]:
+    return (name for name in tensors if name.startswith(prefix) and "." not in name[len(prefix) :])
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    return math.hypot(*(float(torch.linalg.vector_norm(value.double())) for value in tensors))
+
+
+def _saved(folder: Path) -> Mapping[str, Tensor]:
+    tensors: dict[str, Tensor] = load_file(folder / "adapter_model.safetensors")
+    return tensors

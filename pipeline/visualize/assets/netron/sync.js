@@ -1,0 +1,104 @@
+// Lets the page around this one lead it: open a node, or follow another graph. Runs after
+// preset.js, before Netron. Not part of Netron.
+
+(() => {
+    'use strict';
+
+    const graft = window.__graft__;
+    const around = window.parent;
+    if (around === window) {
+        return;
+    }
+
+    const ANCHORS = 8;
+    const tell = (message) => around.postMessage({ graft: true, ...message }, window.location.origin);
+    const middleOf = (box) => ({ x: box.left + box.width / 2, y: box.top + box.height / 2 });
+    const headOf = (box) => ({ x: box.left + box.width / 2, y: box.top }); // two need not be equally tall
+
+    // Where the nodes nearest to the middle of the window are, from there: the other graph has
+    // most of them too, elsewhere.
+    const anchors = () => {
+        const middle = middleOf(document.getElementById('target').getBoundingClientRect());
+        return Array.from(document.querySelectorAll('.graph-node[id^="node-name-"]'), (node) => {
+            const at = headOf(node.getBoundingClientRect());
+            return { id: node.id, x: at.x - middle.x, y: at.y - middle.y };
+        }).sort((a, b) => Math.hypot(a.x, a.y) - Math.hypot(b.x, b.y)).slice(0, ANCHORS);
+    };
+
+    let due = false;
+    const tellWhere = (view) => {
+        if (due) {
+            return;
+        }
+        due = true;
+        requestAnimationFrame(() => {
+            due = false;
+            if (view.target) {
+                tell({ is: 'at', path: graft.opened(view), zoom: view.target.zoom, anchors: anchors() });
+            }
+        });
+    };
+
+    const place = (view, wanted) => {
+        view.target.zoom = wanted.zoom;
+        const target = document.getElementById('target');
+        const middle = middleOf(target.getBoundingClientRect());
+        for (const { id, x, y } of wanted.anchors) {
+            const node = document.getElementById(id);
+            if (node) {
+                const at = headOf(node.getBoundingClientRect());
+                target.scrollLeft += at.x - middle.x - x;
+                target.scrollTop += at.y - middle.y - y;
+                return;
+            }
+        }
+    };
+
+    const follow = async (view, wanted) => {
+        const stack = graft.stackFor(view, wanted.path);
+        if (stack[0] !== view._path[0]) {
+            await view._updateTarget(view._model, stack);
+        }
+        const whole = stack.length === wanted.path.length + 1;
+        tell({ is: 'followed', missing: whole ? null : wanted.path[stack.length - 1] });
+        if (whole && view.target) {
+            place(view, wanted);
+        }
+    };
+
+    // One thing after the other; of places to follow to, only the newest.
+    let work = Promise.resolve();
+    let newest = null;
+    const then = (task) => {
+        work = work.then(task).catch(() => {}); // Netron tells of its errors itself
+    };
+
+    graft.ready = (view) => {
+        const target = document.getElementById('target');
+        target.addEventListener('scroll', () => tellWhere(view));
+        const sizes = new ResizeObserver(() => tellWhere(view)); // zooming sizes the canvas
+        graft.changed = () => {
+            sizes.disconnect();
+            sizes.observe(document.getElementById('canvas'));
+            tellWhere(view);
+        };
+        for (const input of ['pointerdown', 'pointermove', 'wheel', 'keydown', 'touchstart']) {
+            window.addEventListener(input, () => tell({ is: 'led' }), { capture: true, passive: true });
+        }
+        window.addEventListener('message', (event) => {
+            const said = event.data;
+            if (event.origin !== window.location.origin || event.source !== around || !said.graft) {
+                return;
+            }
+            if (said.is === 'select') {
+                then(() => graft.select(view, said.node));
+            } else if (said.is === 'follow') {
+                newest = said;
+                then(() => newest === said && follow(view, said));
+            } else if (said.is === 'where') {
+                then(() => tellWhere(view));
+            }
+        });
+        tell({ is: 'ready' });
+    };
+})();
