@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
 
 from pipeline.errors import ConfigError, PipelineError, among, nearest
+from pipeline.launch import trains
 from pipeline.shipped import recipe_names, shipped_folder
 from pipeline.stage import Plan
+from pipeline.tasks import why_untrainable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -40,9 +42,21 @@ def build_plan(config: Mapping[str, Any]) -> Plan:
             stages[name] = build_stage(name, config[name])
         except ConfigError as error:
             problems.append(str(error))
+    if not problems and trains(stages["finetune"]):
+        problems += _untrainable(stages["model"])
     if problems:
         raise ConfigError("\n".join(problems))
     return Plan(**stages)
+
+
+def _untrainable(model: object) -> list[str]:
+    """Say now what the finetune stage would say after the others have run.
+
+    A user's class for a model may have neither a task nor weights to choose.
+    """
+    weights = getattr(model, "weights", "full") != "none"
+    reason = why_untrainable(getattr(model, "task", ""), weights=weights)
+    return [] if reason is None else [reason]
 
 
 def build_stage(name: str, node: Mapping[str, Any]) -> object:

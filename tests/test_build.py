@@ -100,3 +100,17 @@ def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
     ]
     assert len(seeds) >= 3
     assert set(seeds) == {7}
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["model.weights=none"], "model.weights=none has no values to train; use finetune=none"),
+        (["model.task=causal_lm"], "model.task: causal_lm can be drawn, not trained yet; use"),
+    ],
+)
+def test_training_that_the_model_does_not_allow_is_refused_before_anything_runs(
+    overrides: list[str], says: str, composed: Compose
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_plan(composed("+recipe=lora_bert", *overrides))
+    assert str(caught.value).startswith(says)
+    build_plan(composed("+recipe=lora_bert", *overrides, "finetune=none"))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import io
 import json
 import re
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import time
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,13 +28,50 @@ from pipeline.artifacts import ExportedModel, View
 from pipeline.build import build_stage
 from pipeline.cli import main
 from pipeline.errors import ConfigError, MachineError, StageError
-from pipeline.visualize import Netron, asked_port, find_view, how_to_look, netron, should_open, show
-from pipeline.visualize.colours import marks, style_sheet
+from pipeline.placement import Module, Placement
+from pipeline.visualize import Netron, asked_port, find_view, how_to_look, should_open, show, viewer
+from pipeline.visualize.colours import ADAPTED, BASE, RUNS, UNTOUCHED, Ink, marks, roles
 from pipeline.visualize.server import Server
 
 TITLE = 'Bert "tiny" <b>'
 ADAPTER, BLOCK, HEAD = "layer.0.query", "layer.0", "classifier"
 WIDTH = 16
+
+
+PLACEMENT = Placement(
+    kind="LORA", frozen=100, trainable=48, flops_per="token",
+    modules=(
+        Module(name="layer.0", type="BertLayer", role="frozen", why="no parameters of its own"),
+        Module(
+            name=ADAPTER, type="Linear", role="adapted", why="target_modules: query", kind="LORA",
+            r=8, lora_alpha=16.0, scaling=2.0, frozen=50, trainable=32, flops=100, adapter_flops=64,
+            update_norm=3.0, relative_update=0.25,
+        ),
+        Module(name="layer.0.key", type="Linear", role="frozen", why="no target", frozen=34),
+        Module(
+            name=HEAD, type="Linear", role="trained", why="modules_to_save: classifier", frozen=16,
+            trainable=16, flops=32, update_norm=4.0, relative_update=0.5,
+        ),
+    ),
+)  # fmt: skip
+
+
+def tiny_base(file: Path) -> None:
+    """Write the graph before: the same nodes by name, and no adapter."""
+    opset = [helper.make_opsetid("", 20), helper.make_opsetid("nn", 1)]
+    query = helper.make_node("Add", ["x", "W"], ["y"], name=ADAPTER)
+    block = helper.make_function("nn", "BertLayer_0", ["x", "W"], ["y"], [query], opset)
+    graph = helper.make_graph(
+        [
+            helper.make_node("BertLayer_0", ["x", "W"], ["h"], name=BLOCK, domain="nn"),
+            helper.make_node("Add", ["h", "W"], ["logits"], name=f"{HEAD}/Add"),
+        ],
+        TITLE,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [WIDTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [WIDTH])],
+        [numpy_helper.from_array(np.ones(WIDTH, np.float32), "W")],
+    )
+    onnx.save(helper.make_model(graph, functions=[block], opset_imports=opset), file)
 
 
 def tiny_view(file: Path) -> None:
@@ -64,18 +105,21 @@ def tiny_view(file: Path) -> None:
     )
 
 
-def exported(view: Path) -> ExportedModel:
+def exported(folder: Path, placement: Placement = PLACEMENT) -> ExportedModel:
+    """Write what the stage reads into the new `folder`, and return it."""
+    folder.mkdir(parents=True)
+    tiny_view(folder / "view.onnx")
+    tiny_base(folder / "base.onnx")
+    placement.save(folder / "placement.json")
     return ExportedModel(
-        view=view, adapted=view, merged=view, merged_model=view, adapter=view, parity=view,
-        largest_difference=0.0, test_metrics={"accuracy": 1.0, "macro_f1": 1.0},
+        view=folder / "view.onnx", base_view=folder / "base.onnx",
+        placement=folder / "placement.json", test_metrics={"accuracy": 0.75, "macro_f1": 0.5},
     )  # fmt: skip
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> ExportedModel:
-    (tmp_path / "5_export").mkdir()
-    tiny_view(tmp_path / "5_export" / "view.onnx")
-    return exported(tmp_path / "5_export" / "view.onnx")
+    return exported(tmp_path / "5_export")
 
 
 @pytest.fixture
@@ -85,7 +129,7 @@ def folder(tmp_path: Path, given: ExportedModel) -> Path:
 
 def make(given: ExportedModel, folder: Path, *, weights: bool = True) -> Path:
     folder.mkdir()
-    view = Netron(open="never", port=0, weights=weights).run(given, folder)
+    view = Netron(open="never", port=0, weights=weights, pictures="never").run(given, folder)
     assert view == View(folder=folder, open="never")
     return folder
 
@@ -93,15 +137,30 @@ def make(given: ExportedModel, folder: Path, *, weights: bool = True) -> Path:
 # --- the folder
 
 
-def test_folder_holds_netron_the_graph_its_weights_and_nothing_else(folder: Path) -> None:
-    ours = {"preset.js", "LICENSE-netron.txt", "model.onnx", "adapted.onnx.data"}
-    assert {file.name for file in folder.iterdir()} == {*netron._FILES, *ours}
-    assert "Copyright (c) Lutz Roeder" in (folder / "LICENSE-netron.txt").read_text()
-    assert not list(folder.glob("*.py"))
+def files(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
+def test_folder_holds_our_pages_the_graphs_one_netron_and_nothing_else(folder: Path) -> None:
+    netron = {*viewer._FILES, "models.js", "preset.js", "sync.js", "LICENSE-netron.txt"}
+    pages = {"page.css", "page.js", "report.css", "report.js", "compare.css", "compare.js"}
+    models = {"adapted.onnx", "adapted.onnx.data", "base.onnx"}
+    assert files(folder) == {
+        "index.html", "compare.html", "placement.json",
+        *(f"netron/{name}" for name in netron),
+        *(f"page/{name}" for name in pages),
+        *(f"models/{name}" for name in models),
+    }  # fmt: skip
+    assert "Copyright (c) Lutz Roeder" in (folder / "netron" / "LICENSE-netron.txt").read_text()
+
+
+def test_netron_knows_the_schemas_of_the_operators_that_are_there(folder: Path) -> None:
+    schemas = json.loads((folder / "netron" / "onnx-metadata.json").read_text())
+    assert {each["name"] for each in schemas} == {"Add", "Relu"}
 
 
 def test_graph_in_the_folder_is_whole(folder: Path, given: ExportedModel) -> None:
-    model = onnx.load(folder / "model.onnx")  # with the values, by the name the graph gives
+    model = onnx.load(folder / "models" / "adapted.onnx")  # with the values, by the name it gives
     weight = numpy_helper.to_array(model.graph.initializer[1])
     np.testing.assert_array_equal(weight, np.arange(WIDTH, dtype=np.float32) + 1)
     onnx.load(given.view)  # and so is the export: onnx would refuse weights that are a hard link
@@ -115,61 +174,173 @@ def test_without_weights_no_value_of_a_weight_is_in_the_folder(
     secret = (np.arange(WIDTH, dtype=np.float32) + 1).tobytes()
     assert secret in given.view.read_bytes()
     folder = make(given, tmp_path / "out", weights=False)
-    assert all(secret not in file.read_bytes() for file in folder.iterdir())
-    assert not (folder / "adapted.onnx.data").exists()
-    shown = onnx.load(folder / "model.onnx", load_external_data=False)
+    assert all(secret not in (folder / name).read_bytes() for name in files(folder))
+    assert "models/adapted.onnx.data" not in files(folder)
+    shown = onnx.load(folder / "models" / "adapted.onnx", load_external_data=False)
     assert [list(each.dims) for each in shown.graph.initializer] == [[WIDTH], [WIDTH]]
 
 
+def test_graph_that_has_no_values_is_shown(tmp_path: Path, given: ExportedModel) -> None:
+    model = onnx.load(given.view, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "left-out"
+    given.view.write_bytes(model.SerializeToString())
+    assert "models/adapted.onnx" in files(make(given, tmp_path / "out"))
+
+
 def test_everybody_may_read_the_files(folder: Path) -> None:
-    assert all(stat.S_IMODE(file.stat().st_mode) & 0o444 == 0o444 for file in folder.iterdir())
+    for file in folder.rglob("*"):
+        wanted = 0o555 if file.is_dir() else 0o444
+        assert stat.S_IMODE(file.stat().st_mode) & wanted == wanted
 
 
 def test_no_file_names_a_path_of_this_machine(folder: Path, tmp_path: Path) -> None:
-    private = [str(tmp_path), str(Path.home()), str(Path(netron.__file__).parent), sys.prefix]
-    for file in folder.iterdir():
-        content = file.read_bytes()
+    private = [str(tmp_path), str(Path.home()), str(Path(viewer.__file__).parent), sys.prefix]
+    for name in files(folder):
+        content = (folder / name).read_bytes()
         assert not [path for path in private if len(path) > 5 and path.encode() in content]
 
 
-def test_page_sends_nothing_and_does_not_expire(folder: Path) -> None:
-    page = (folder / "index.html").read_text(encoding="utf-8")
+def test_page_of_netron_sends_nothing_and_does_not_expire(folder: Path) -> None:
+    page = (folder / "netron" / "index.html").read_text(encoding="utf-8")
     assert '<meta name="version" content="0.0.0">' in page
     assert '<meta name="date"' not in page
     assert "connect-src 'self'" in page
-    assert page.index("preset.js") < page.index('src="index.js"')
+    scripts = re.findall(r'<script[^>]* src="(.*?)"', page)
+    assert scripts == ["models.js", "preset.js", "sync.js", "index.js"]
 
 
-def test_page_opens_the_graph_under_its_title_as_text(folder: Path) -> None:
-    page = (folder / "index.html").read_text(encoding="utf-8")
-    assert '<meta name="file" content="model.onnx">' in page
-    assert '<meta name="name" content="Bert &quot;tiny&quot; &lt;b&gt;">' in page
+def told(folder: Path) -> dict[str, Any]:
+    """Return what `models.js` tells Netron's page."""
+    script = (folder / "netron" / "models.js").read_text(encoding="utf-8")
+    found = re.fullmatch(r"window\.__graft__ = (.*);\n", script)
+    assert found
+    models: dict[str, Any] = json.loads(found[1])["models"]
+    return models
 
 
-@pytest.mark.parametrize("page", ["", '<meta name="version" content="9"><script src="new.js">'])
-def test_unknown_netron_is_named_beside_the_supported_one(page: str) -> None:
-    with pytest.raises(MachineError, match=r"cannot use netron 9\.[\d.]+: .* supported is 9\.3\.3"):
-        netron._page(page, "model", ())
+def test_netron_is_told_of_both_graphs_and_their_colours(folder: Path) -> None:
+    models = told(folder)
+    assert list(models) == ["adapted", "base"]
+    assert models["adapted"]["title"] == TITLE
+    for model in models.values():
+        assert (folder / "netron" / model["file"]).is_file()
+        assert model["marks"][0]["nodes"] == [ADAPTER]
+
+
+# --- a Netron that we do not know
+
+
+def test_installed_netron_is_the_one_that_our_page_relies_on() -> None:
+    """Fails with the release of Netron that changes what we use, and names it."""
+    viewer._page(viewer._read(viewer._installed(), "index.html"))
+    viewer._check(viewer._installed())
+
+
+@pytest.mark.parametrize(
+    ("file", "was", "why"),
+    [
+        ("index.html", '<meta name="version"', "index.html, not once"),
+        ("index.html", "script-src 'self'", "index.html, not once"),
+        ("view.js", "async _updatePath(model, stack)", "view.js has no 'async _updatePath"),
+        ("index.js", "window.__view__", "index.js has no 'window.__view__"),
+        ("onnx.js", None, "it has no onnx.js"),
+    ],
+)
+def test_unknown_netron_is_warned_of_in_one_line_and_the_report_is_written(
+    file: str,
+    was: str | None,
+    why: str,
+    given: ExportedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = tmp_path / "netron"
+    shutil.copytree(viewer._installed(), other, ignore=shutil.ignore_patterns("*.py", "mlir*"))
+    if was is None:
+        (other / file).unlink()
+    else:
+        source = (other / file).read_text(encoding="utf-8")
+        (other / file).write_text(source.replace(was, "something else"), encoding="utf-8")
+    monkeypatch.setattr(viewer, "_installed", lambda: other)
+    folder = make(given, tmp_path / "out")
+    (said,) = (each.getMessage() for each in caplog.records if each.levelname == "WARNING")
+    assert re.search(
+        r"^visualize: cannot use netron 9\.[\d.]+: .*pip install netron==9\.3\.3$", said
+    )
+    assert why in said
+    assert {"index.html", "compare.html", "models/adapted.onnx"} <= files(folder)
+    assert not (folder / "netron").exists()
+    assert data_of(folder / "index.html")["graph"] is False
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """Return the data that a page of ours embeds."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_folder_without_netron_is_shown_in_its_stock_page(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shutil.rmtree(folder / "netron")
+    seen: list[bytes] = []
+
+    def look_and_press_ctrl_c(seconds: float) -> None:
+        if seconds < 3600:  # Netron's own thread
+            return real(seconds)
+        address = re.search(r"http://(\S+):(\d+)/$", caplog.messages[-1])
+        assert address
+        connection = http.client.HTTPConnection(address[1], int(address[2]), timeout=5)
+        connection.request("GET", "/")
+        seen.append(connection.getresponse().read())
+        connection.close()
+        raise KeyboardInterrupt
+
+    real = time.sleep
+    monkeypatch.setattr(time, "sleep", look_and_press_ctrl_c)
+    show(View(folder=folder, open="never"))
+    assert b"<title>Netron</title>" in seen[0]
+    assert "The graph is at http://localhost:" in capsys.readouterr().out
 
 
 def test_missing_netron_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MachineError, match="pip install netron"):
-        netron._installed()
+        viewer._installed()
 
 
-def test_nothing_to_show_is_said_before_anything_is_written(tmp_path: Path) -> None:
+# --- what it cannot show
+
+
+def test_nothing_to_show_is_said_before_anything_is_written(
+    tmp_path: Path, given: ExportedModel
+) -> None:
+    given.view.unlink()
     with pytest.raises(StageError, match=r"view\.onnx does not exist; run the stage export again"):
-        make(exported(tmp_path / "view.onnx"), tmp_path / "out")
+        make(given, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_placement_that_cannot_be_read_is_named(tmp_path: Path, given: ExportedModel) -> None:
+    given.placement.write_text('{"kind": "LORA"}')
+    with pytest.raises(StageError, match=r"cannot read .*placement\.json .*run the stage export"):
+        make(given, tmp_path / "out")
+
+
 @pytest.mark.parametrize("content", [b"", b"seed: 1\n", b"\xff" * 64])
-def test_file_that_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "view.onnx"
-    file.write_bytes(content)
+def test_file_that_is_not_onnx_is_refused(
+    tmp_path: Path, given: ExportedModel, content: bytes
+) -> None:
+    given.view.write_bytes(content)
     with pytest.raises(StageError, match=r"view\.onnx is not an ONNX file"):
-        make(exported(file), tmp_path / "out")
+        make(given, tmp_path / "out")
 
 
 @pytest.mark.parametrize("location", ["../secret", "missing.data"])
@@ -190,7 +361,7 @@ def test_weights_elsewhere_are_refused(tmp_path: Path, given: ExportedModel, loc
 def test_adapters_trained_modules_and_the_blocks_around_them_stand_out(
     given: ExportedModel,
 ) -> None:
-    found = marks(onnx.load(given.view, load_external_data=False))
+    found = marks(onnx.load(given.view, load_external_data=False), {})
     assert {mark.text: mark.nodes for mark in found} == {
         "adapter (1)": (ADAPTER,),
         "trained in full (1)": (HEAD,),
@@ -199,12 +370,40 @@ def test_adapters_trained_modules_and_the_blocks_around_them_stand_out(
     assert len({mark.colour for mark in found}) == 3
 
 
-def test_names_cannot_break_out_of_the_style_sheet(given: ExportedModel) -> None:
+def test_the_same_modules_stand_out_in_the_base(given: ExportedModel) -> None:
+    found = marks(onnx.load(given.base_view), roles(PLACEMENT), BASE)
+    assert {mark.text: mark.nodes for mark in found} == {
+        "gets an adapter (1)": (ADAPTER,),
+        "gets trained in full (1)": (f"{HEAD}/Add",),  # a node inside of the module
+        "block that gets adapters: click ƒ": (BLOCK,),
+    }
+
+
+def test_module_that_trains_where_nothing_was_inserted_stands_out(given: ExportedModel) -> None:
+    """BitFit and full fine-tuning change no structure: only the placement tells of them."""
+    found = marks(onnx.load(given.base_view), {ADAPTER: "trained"})
+    assert {mark.text: mark.nodes for mark in found} == {
+        "trained in full (1)": (ADAPTER,),
+        "block with trained modules inside: click ƒ": (BLOCK,),
+    }
+
+
+def test_what_an_adapter_adds_inside_itself_has_its_colour(given: ExportedModel) -> None:
     model = onnx.load(given.view, load_external_data=False)
-    model.graph.node[1].name = 'a"] {} body { display: none } \\'
-    sheet = style_sheet(marks(model))
-    assert "body {" not in sheet
-    assert r"a\22 \5d \20 \7b \7d " in sheet
+    (lora,) = (each for each in model.functions if each.name == "LoraLinear")
+    lora.node[0].name = "lora_A.default/Add"
+    assert marks(model, {})[0].nodes == (ADAPTER, "lora_A.default/Add")
+    assert marks(model, {})[0].text == "adapter (1)"
+
+
+@pytest.mark.parametrize("ink", [*ADAPTED, *BASE, *RUNS, UNTOUCHED], ids=lambda ink: ink.text)
+def test_white_text_can_be_read_on_every_colour(ink: Ink) -> None:
+    """Source: WCAG 2.2, contrast ratio, at least 4.5 for text."""
+    shares = [int(ink.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in shares
+    )
+    assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5
 
 
 # --- the config
@@ -213,7 +412,8 @@ def test_names_cannot_break_out_of_the_style_sheet(given: ExportedModel) -> None
 def test_yaml_builds_the_stage() -> None:
     file = Path(__file__).parent.parent / "configs" / "visualize" / "netron.yaml"
     values = dict(OmegaConf.load(file))
-    assert build_stage("visualize", values) == Netron(open="auto", port=0, weights=True)
+    wanted = Netron(open="auto", port=0, weights=True, pictures="auto")
+    assert build_stage("visualize", values) == wanted
 
 
 @pytest.mark.parametrize(
@@ -222,11 +422,13 @@ def test_yaml_builds_the_stage() -> None:
         ({"port": 70000}, r"visualize\.port: must be 0 to 65535, got 70000"),
         ({"port": -1}, r"visualize\.port: must be 0 to 65535, got -1"),
         ({"open": "maybe"}, r"visualize\.open: should be 'auto', 'always' or 'never'"),
+        ({"pictures": "yes"}, r"visualize\.pictures: should be 'auto', 'always' or 'never'"),
         ({"weight": True}, r"visualize\.weight: unknown key; did you mean 'weights'\?"),
     ],
 )
 def test_wrong_setting_is_named(change: dict[str, object], message: str) -> None:
     values = {"_target_": "pipeline.visualize.Netron", "open": "auto", "port": 0, "weights": True}
+    values["pictures"] = "auto"
     with pytest.raises(ConfigError, match=message):
         build_stage("visualize", {**values, **change})
 
@@ -267,15 +469,18 @@ def port_of(server: Server) -> int:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A small folder with a secret beside it, below it and behind a link."""
+    """A small folder with a secret beside it and behind links."""
     site = tmp_path / "site"
     (site / "inner").mkdir(parents=True)
     (site / "index.html").write_text("the page")
     (site / "view.js").write_text("1")
     (site / "model.onnx").write_bytes(bytes(range(256)) * 1000)
-    for secret in (tmp_path / "secret", site / "inner" / "secret"):
+    (site / "inner" / "index.html").write_text("the inner page")
+    (tmp_path / "outside").mkdir()
+    for secret in (tmp_path / "secret", tmp_path / "outside" / "secret"):
         secret.write_text("secret")
     (site / "link").symlink_to(tmp_path / "secret")
+    (site / "inner" / "away").symlink_to(tmp_path / "outside")
     return site
 
 
@@ -322,14 +527,59 @@ def test_other_methods_are_refused(server: Server, method: str) -> None:
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:1", "localhost:9000"])
+@pytest.mark.parametrize("path", ["/inner/", "/inner/index.html", "/inner/?model=base"])
+def test_folders_inside_are_served(server: Server, path: str) -> None:
+    assert ask(server, path)[2] == b"the inner page"
+
+
+def test_both_addresses_of_localhost_answer_on_one_port(server: Server) -> None:
+    try:
+        socket.create_connection(("::1", port_of(server)), timeout=5).close()
+    except OSError as error:
+        if error.errno != errno.ECONNREFUSED:
+            pytest.skip("this machine has no IPv6")
+        raise
+    for address in ("127.0.0.1", "::1", "localhost"):
+        connection = http.client.HTTPConnection(address, port_of(server), timeout=5)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"the page"
+        connection.close()
+
+
+def test_machine_without_ipv6_is_served_on_ipv4(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(family: int = -1, *others: Any, **named: Any) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *others, **named)
+
+    real = socket.socket
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", without)
+        server = Server(site).__enter__()
+    assert ask(server, "/")[2] == b"the page"
+    server.__exit__()
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "LOCALHOST:1", "localhost:9000", "[::1]", "[::1]:9000"]
+)
 def test_names_of_this_machine_are_welcome(server: Server, host: str) -> None:
     assert ask(server, "/", host=host)[0] == 200
 
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "localhost.evil.example", "evil.example:80", "localhost:x", "localhost@e"],
+    [
+        "[::2]",
+        "::1",
+        "evil.example",
+        "localhost.evil.example",
+        "evil.example:80",
+        "localhost:x",
+        "localhost@e",
+    ],
 )
 def test_foreign_host_is_refused(server: Server, host: str) -> None:
     status, _, body = ask(server, "/", host=host)
@@ -345,7 +595,8 @@ def test_host_must_be_said_once(server: Server, hosts: bytes) -> None:
     "path",
     [
         "/../secret", "/%2e%2e/secret", "/..%2fsecret", "//../secret", "/./../secret",
-        "/inner/secret", "/inner", "/inner/", "/link", "/view.js/", "/nothing", "/view.js%00",
+        "/inner/away/secret", "/inner", "/inner/away/", "/inner//index.html", "/inner/../view.js",
+        "/link", "/view.js/", "/nothing", "/view.js%00",
         "/..\\secret", "/%5c..%5csecret", "//etc/passwd", "/etc/passwd", "/.", "/..", "/%",
         "http://evil.example/index.html",
     ],
@@ -389,7 +640,7 @@ def test_client_that_leaves_early_prints_nothing(
 
 
 def test_silent_client_is_dropped(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.visualize.server._Handler.timeout", 0.1)
+    monkeypatch.setattr("pipeline.visualize.server.Handler.timeout", 0.1)
     with socket.create_connection(("127.0.0.1", port_of(server)), timeout=5) as connection:
         connection.sendall(b"GET / HT")
         assert connection.recv(100) == b""
@@ -494,7 +745,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = tmp_path / "outputs" / "lora_bert" / "2026-11-23"
     (run / "6_visualize").mkdir(parents=True)
     (run / "manifest.json").write_text("{}")
-    for name in ("index.html", "model.onnx"):
+    (run / "6_visualize" / "models").mkdir()
+    for name in ("index.html", "models/adapted.onnx"):
         (run / "6_visualize" / name).write_text("")
     (run.parent / "latest").symlink_to(run.name, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
@@ -560,7 +812,7 @@ def test_open_takes_the_port_that_is_given_or_else_that_of_the_run(
 
 
 def test_run_without_a_view_says_what_was_looked_for(run: Path) -> None:
-    (run / "6_visualize" / "model.onnx").unlink()
+    (run / "6_visualize" / "index.html").unlink()
     with pytest.raises(StageError, match=r"no 6_visualize/index\.html\. .* start it again"):
         find_view(run)
 

@@ -12,16 +12,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from kinds import KINDS, Adapted
 from peft.tuners.adaption_prompt.layer import AdaptedAttention
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor
-from zoo import FAMILIES, KINDS, Adapted
+from torch import Tensor, nn
+from zoo import FAMILIES
 
 from pipeline.adapter.placement import place
 from pipeline.export.graph import fold, save, trace
 
 WEIGHTS = "weights.data"
 MOST_NODES = 60
+PROMPT = "prompt_encoder.default"
 TOLERANCE = 1e-5
 """Largest difference between ONNX Runtime and torch, in units of torch's largest answer."""
 
@@ -38,7 +40,7 @@ class Shown:
         return onnx.load(self.file)
 
 
-class Unshown(Exception):
+class UnshownError(Exception):
     """A step between the model and its picture failed; the message names it."""
 
 
@@ -46,8 +48,8 @@ def show(family: str, kind: str, folder: Path) -> Shown:
     """Draw one model with one adapter into `folder`.
 
     Raises:
-        Refused: PEFT does not put this kind of adapter into this model.
-        Unshown: Another step failed.
+        RefusedError: PEFT does not put this kind of adapter into this model.
+        UnshownError: Another step failed.
     """
     adapted = KINDS[kind].insert(FAMILIES[family])
     file = folder / "view.onnx"
@@ -62,7 +64,7 @@ def show(family: str, kind: str, folder: Path) -> Shown:
         save(view, file, weights=WEIGHTS)
     except Exception as error:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise Unshown(f"{step}: {told}") from error
+        raise UnshownError(f"{step}: {told}") from error
     return Shown(adapted=adapted, file=file)
 
 
@@ -90,12 +92,7 @@ def levels(graph: onnx.ModelProto) -> Iterator[tuple[str, list[onnx.NodeProto]]]
 
 def check_nodes(graph: onnx.ModelProto, adapted: Adapted) -> None:
     """Check that the adapters drawn are those of PEFT, and that no level is crowded."""
-    drawn = Counter(
-        re.sub(r"[@#]\d+", "", node.name)
-        for _, nodes in levels(graph)
-        for node in nodes
-        if node.domain == "peft" and not node.op_type.startswith("Trained")
-    )
+    drawn = drawn_adapters(graph)
     made = adapters(adapted)
     missing, extra = made - drawn.keys(), drawn.keys() - made
     assert not missing, f"adapters not drawn: {sorted(missing)}"
@@ -114,7 +111,7 @@ def adapters(adapted: Adapted) -> set[str]:
     if adapted.model.active_peft_config.is_prompt_learning and hasattr(
         adapted.model, "prompt_encoder"
     ):
-        return {"prompt_encoder.default"}
+        return {PROMPT}
     found = [
         name
         for name, module in adapted.model.get_base_model().named_modules()
@@ -123,12 +120,47 @@ def adapters(adapted: Adapted) -> set[str]:
     return {name for name in found if not any(name.startswith(f"{other}.") for other in found)}
 
 
+def drawn_adapters(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Return the nodes of adapters by path; of a module that runs several times, one of them."""
+    return {
+        re.sub(r"[@#]\d+", "", node.name): node
+        for _, nodes in levels(graph)
+        for node in nodes
+        if node.domain == "peft" and not node.op_type.startswith("Trained")
+    }
+
+
 def check_counts(graph: onnx.ModelProto, adapted: Adapted) -> None:
-    """Check that the numbers said of the model are PEFT's own."""
-    said = {entry.key: entry.value for entry in graph.metadata_props}
+    """Check that the numbers said of the model and of each adapter are PEFT's own."""
     trainable, total = adapted.model.get_nb_trainable_parameters()
-    assert said["params.trainable"] == str(trainable), f"{said['params.trainable']} != {trainable}"
-    assert said["params.frozen"] == str(total - trainable), "frozen parameters miscounted"
+    counted = told(graph, "the model")
+    assert counted == (trainable, total - trainable), f"the model is said to have {counted}"
+    nodes = drawn_adapters(graph)
+    layers = {path: module(adapted, path) for path in adapters(adapted)}
+    owners = Counter(id(value) for layer in layers.values() for value in layer.parameters())
+    for path, layer in layers.items():
+        values = list(layer.parameters())
+        if any(owners[id(value)] > 1 for value in values):
+            continue  # shared with another adapter: each of them may say so
+        trains = sum(value.numel() for value in values if value.requires_grad)
+        rests = sum(value.numel() for value in values) - trains
+        counted = told(nodes[path], path)
+        assert counted == (trains, rests), f"{path} has {(trains, rests)}, is said {counted}"
+
+
+def told(part: onnx.ModelProto | onnx.NodeProto, name: str) -> tuple[int, int]:
+    """Return what the picture says that trains and that rests in a part of it."""
+    said = {entry.key: entry.value for entry in part.metadata_props}
+    missing = {"params.trainable", "params.frozen"} - said.keys()
+    assert not missing, f"{name} does not say {sorted(missing)}"
+    return int(said["params.trainable"]), int(said["params.frozen"])
+
+
+def module(adapted: Adapted, path: str) -> nn.Module:
+    """Return PEFT's layer at a path of the base model, or the encoder of the prompt beside it."""
+    inside = adapted.model.get_base_model() if path != PROMPT else adapted.model
+    found: nn.Module = inside.get_submodule(path)
+    return found
 
 
 def check_parameters(graph: onnx.ModelProto, adapted: Adapted) -> None:
@@ -176,7 +208,10 @@ def doubles(graph: onnx.ModelProto, known: dict[str, torch.nn.Parameter]) -> lis
         for name, value in known.items()
         for array in arrays
         if value.numel() > 1 and array.size == value.numel()
-        if any(np.array_equal(array, each) for each in (value.detach().numpy(), value.detach().numpy().T))
+        if any(
+            np.array_equal(array, each)
+            for each in (value.detach().numpy(), value.detach().numpy().T)
+        )
         and array.min() != array.max()
     ]
 
@@ -192,9 +227,7 @@ def check_answers(shown: Shown) -> None:
     """Check that ONNX Runtime answers as torch does, at sizes other than those of the trace."""
     session = onnxruntime.InferenceSession(shown.file, providers=["CPUExecutionProvider"])
     for rows, tokens in ((3, 11), (1, 5)):
-        given = {
-            name: value.numpy() for name, value in shown.adapted.inputs(rows, tokens).items()
-        }
+        given = {name: value.numpy() for name, value in shown.adapted.inputs(rows, tokens).items()}
         (found,) = session.run(None, given)
         expected = answer(shown.adapted, rows, tokens)
         assert found.shape == expected.shape, f"shape {found.shape}, torch has {expected.shape}"
@@ -205,6 +238,6 @@ def check_answers(shown: Shown) -> None:
 def check_paths(shown: Shown) -> None:
     """Check that the file says nothing of the machine on which it was made."""
     content = shown.file.read_bytes()
-    for place in (shown.file.parent, Path.cwd(), Path.home(), Path(torch.__file__).parent.parent):
-        assert str(place).encode() not in content, f"{place} is in the file"
+    for folder in (shown.file.parent, Path.cwd(), Path.home(), Path(torch.__file__).parent.parent):
+        assert str(folder).encode() not in content, f"{folder} is in the file"
     assert not re.search(rb"\.pyc?\b", content), "a source file is named in the file"

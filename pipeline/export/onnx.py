@@ -53,7 +53,7 @@ class Onnx:
         """
         trained, examples = given
         files = folder / "onnx"
-        files.mkdir()
+        files.mkdir(parents=True)
         if trained.steps == 0:
             return self._draw(trained, folder)
         return self._export(trained, examples, folder)
@@ -94,7 +94,7 @@ class Onnx:
         )
 
     def _export(self, trained: TrainedModel, examples: Examples, folder: Path) -> ExportedModel:
-        from pipeline.export.graph import fold, save, trace
+        from pipeline.export.graph import fold, gather, save, trace
         from pipeline.export.parity import Parity
         from pipeline.export.picture import Architecture, bare, operations, with_operations
         from pipeline.export.updates import with_updates
@@ -125,6 +125,7 @@ class Onnx:
         title = type(plain).__name__
         save(flat, adapted, weights="adapted.onnx.data")
         folded = fold(flat, placement, title=title, facts=_facts(trained, model, folder))
+        gather(folded)
         save(folded, view, weights="adapted.onnx.data")
         drawn = before.view(bare(placement, plain), title=title, facts=_about(base))
         save(drawn, base_view, weights=None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor, nn
 
-    from pipeline.tasks import Collate, Task
+    from pipeline.tasks import Collate, TrainableTask
 
 __all__ = ["Parity"]
 
@@ -38,7 +38,7 @@ _CLEARLY = 10
 class Parity:
     """Collects the answers of each format, and compares them with the reference's."""
 
-    def __init__(self, task: Task, test: Dataset, collate: Collate, tolerance: float) -> None:
+    def __init__(self, task: TrainableTask, test: Dataset, collate: Collate, tolerance: float) -> None:
         self._task = task
         self._tolerance = tolerance
         lengths = np.asarray(test["length"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.export.graph import Irregular, fold, lengthen, shorten, trace
+from pipeline.export.graph import Irregular, fold, gather, lengthen, shorten, trace
 from pipeline.export.graph.tree import base_name
 from pipeline.placement import Module, Placement
 
@@ -48,7 +48,7 @@ class Architecture:
         try:
             with shorten(model) as plan:
                 flat = self._trace()
-        except Exception:  # noqa: BLE001 - a model may count its blocks in its own way
+        except Exception:  # a model may count its blocks in its own way
             log.debug("traced whole", exc_info=True)
             self._flat, self._plan = self._trace(), None
         else:
@@ -69,13 +69,13 @@ class Architecture:
     def view(self, placement: Placement, *, title: str, facts: Mapping[str, str]) -> ir.Model:
         """Return the folded graph of the whole model, as `fold` of a whole trace would make it."""
         view = fold(self._flat, placement, title=title, facts=facts)
-        if self._plan is None:
-            return view
         try:
-            lengthen(view, self._plan)
+            if self._plan is not None:
+                lengthen(view, self._plan)
         except Irregular as error:
             log.debug("traced whole: %s", error)
             view = fold(self._trace(), placement, title=title, facts=facts)
+        gather(view)
         return view
 
     def _trace(self) -> ir.Model:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.export.graph.scopes import Scope
 from pipeline.placement import Module, Placement
@@ -26,6 +27,17 @@ class Captions:
 
     placement: Placement
     facts: Mapping[str, str]
+    _inside: Mapping[str, Sequence[Module]] = field(init=False, repr=False)
+    """By name: a module and all below it."""
+
+    def __post_init__(self) -> None:
+        inside: dict[str, list[Module]] = defaultdict(list)
+        for module in self.placement.modules:
+            name = module.name
+            while name:
+                inside[name].append(module)
+                name = name.rpartition(".")[0]
+        object.__setattr__(self, "_inside", inside)
 
     @property
     def adapter(self) -> str:
@@ -34,19 +46,19 @@ class Captions:
 
     def numbers(self, name: str) -> dict[str, int | float]:
         """Return rank, alpha and scaling of the adapter on a module, as far as it has them."""
-        for module in self.placement.modules:
-            if module.name == name:
-                known = {"r": module.r, "lora_alpha": module.lora_alpha, "scaling": module.scaling}
-                return {
-                    key: value if key == "r" else float(value)
-                    for key, value in known.items()
-                    if value is not None
-                }
-        return {}
+        module = self._of(name)
+        if module is None:
+            return {}
+        known = {"r": module.r, "lora_alpha": module.lora_alpha, "scaling": module.scaling}
+        return {
+            key: value if key == "r" else float(value)
+            for key, value in known.items()
+            if value is not None
+        }
 
     def changed(self, name: str) -> str:
         """Return `Trained` or `Merged` for a module that differs though its structure does not."""
-        found = next((module for module in self.placement.modules if module.name == name), None)
+        found = self._of(name)
         return {"adapted": "Merged", "trained": "Trained"}.get(found.role, "") if found else ""
 
     def module(self, scope: Scope, name: str) -> dict[str, str]:
@@ -119,8 +131,7 @@ class Captions:
         return told
 
     def _below(self, name: str) -> Sequence[Module]:
-        return [
-            module
-            for module in self.placement.modules
-            if module.name == name or module.name.startswith(f"{name}.")
-        ]
+        return self._inside.get(name, ())
+
+    def _of(self, name: str) -> Module | None:
+        return next((module for module in self._below(name) if module.name == name), None)

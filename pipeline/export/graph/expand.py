@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
@@ -14,7 +15,7 @@ from pipeline.export.graph.repeat import Chain, Plan
 __all__ = ["Irregular", "lengthen"]
 
 
-class Irregular(Exception):
+class Irregular(Exception):  # noqa: N818 - no error: what is done then is right, and slower
     """Blocks do not form a chain of which two show the others: the model must be traced whole."""
 
 
@@ -49,6 +50,13 @@ class _Fixed:
     output: int
 
 
+class _Use(NamedTuple):
+    """Where a value is read."""
+
+    node: ir.Node
+    place: int
+
+
 _Source = _Carried | _Fixed | ir.Value | None
 
 
@@ -77,7 +85,9 @@ class _Chained:
         sources = self._sources()
         for pattern in sorted(set(chain.pattern) - set(chain.first)):
             self._check_pattern(chain.first[pattern], pattern, sources)
-        readers = {value: list(value.uses()) for value in self._handed(chain.kept[-1])}
+        readers = {
+            value: [_Use(*use) for use in value.uses()] for value in self._handed(chain.kept[-1])
+        }
         calls: list[ir.Node] = []
         for number, pattern in enumerate(chain.pattern):
             inputs = [self._input(source, number, calls) for source in sources[pattern]]
@@ -193,14 +203,14 @@ class _Chained:
         outputs = (self._calls[pattern] if call is None else call).outputs
         return [outputs[place] for place in self._handed_on[pattern]]
 
-    def _hand_over(self, readers: Mapping[ir.Value, Sequence[ir.Usage]], call: ir.Node) -> None:
+    def _hand_over(self, readers: Mapping[ir.Value, Sequence[_Use]], call: ir.Node) -> None:
         """Let what read the last kept block read the last block of all."""
         made = self._handed(self._chain.pattern[-1], call)
         for place, (old, uses) in enumerate(readers.items()):
             if place >= len(made) or not _alike(old, made[place]):
                 raise Irregular(f"{call.name} does not make what {self._chain.path} is read for")
             for use in uses:
-                use.node.replace_input_with(use.idx, made[place])
+                use.node.replace_input_with(use.place, made[place])
             if old.is_graph_output() and old is not made[place]:
                 outputs = self._graph.outputs
                 outputs[outputs.index(old)] = made[place]

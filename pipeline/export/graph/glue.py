@@ -20,7 +20,8 @@ def glue_of(graph: ir.Graph, tree: Tree) -> Iterator[tuple[str, list[ir.Node]]]:
     parts = convex_parts(list(graph), loose) if loose else []
     behind = _behind_blocks(graph, tree)
     for group in [group for part in parts for group in connected(part)]:
-        if len(group) > 1:
+        measured = any(value and size_of(value) for node in group for value in node.inputs)
+        if len(group) > 1 or measured:
             yield _title(group, behind), group
 
 
@@ -60,4 +61,6 @@ def _title(group: Sequence[ir.Node], behind: set[ir.Node]) -> str:
     read = [value for node in group for value in node.inputs if value is not None]
     if any(value.is_graph_input() and "mask" in (value.name or "") for value in read):
         return "AttentionMask"
-    return "Readout" if any(node in behind for node in group) else "Setup"
+    if any(node in behind for node in group):
+        return "Readout"
+    return "Positions" if any(node.op_type == "Range" for node in group) else "Setup"

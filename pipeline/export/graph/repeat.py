@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,6 +20,7 @@ from pipeline.export.graph.arguments import Arguments
 from pipeline.export.graph.costs import Operations
 from pipeline.export.graph.scopes import Scope, move_into, scopes_of
 from pipeline.export.graph.signature import Block, signatures
+from pipeline.export.graph.watch import uses
 
 __all__ = ["Chain", "Plan", "shorten"]
 
@@ -125,29 +126,44 @@ class Plan:
 
 
 @contextmanager
-def shorten(model: nn.Module) -> Iterator[Plan]:
+def shorten(model: nn.Module, sample: Mapping[str, Tensor] | None = None) -> Iterator[Plan]:
     """Cut the repeated blocks of a model to two of each kind, until the context ends.
 
     Lists inside of blocks stay whole, and so does a list whose blocks are told apart by more than
     their number: by a second list beside it, or because all of them differ.
 
     Args:
-        model: With real weights or on the meta device. The modules that are kept are its own.
+        model: In eval mode, with real weights or on the meta device. The modules that are kept are
+            its own.
+        sample: Arguments of its forward.
     """
     values = {
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
     }
+    found = {path: blocks for path, blocks in _lists(model) if not _beside(model, path, blocks)}
+    lists = {path: list(blocks.children()) for path, blocks in found.items()}
+    settings = {path: _config(model, path) for path in lists}
+    described = {
+        path: signatures(path, blocks, values, _by_block(settings[path], len(blocks)))
+        for path, blocks in lists.items()
+    }
+    kinds = {path: [block.signature for block in told] for path, told in described.items()}
+    lists = {path: blocks for path, blocks in lists.items() if len(set(kinds[path])) < len(blocks)}
+    used = (
+        {path: [None] * len(told) for path, told in lists.items()}
+        if sample is None
+        else uses(model, lists, kinds, sample)
+    )
     with ExitStack() as undo:
         chains = []
-        for path, blocks in _lists(model):
-            owner, settings = _around(model, path)
-            if _beside(owner, blocks):
+        for path, told in used.items():
+            if told is None:
                 continue
-            by_block = _by_block(settings, len(blocks))
-            chain = _choose(path, signatures(path, blocks, values, by_block))
-            if len(chain.kept) < len(blocks):
-                _cut(owner, settings, by_block, blocks, chain, undo)
+            chain = _choose(path, described[path], told)
+            if len(chain.kept) < len(lists[path]):
+                owner = model.get_submodule(path.rpartition(".")[0])
+                _cut(owner, settings[path], found[path], chain, undo)
                 chains.append(chain)
         yield Plan(chains=tuple(chains), values=values)
 
@@ -165,21 +181,25 @@ def _lists(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _around(model: nn.Module, path: str) -> tuple[nn.Module, object]:
-    """Return the module that holds a list, and the config of the nearest one that has any."""
+def _config(model: nn.Module, path: str) -> object:
+    """Return the config of the nearest module around a list that has one."""
     parts = path.split(".")[:-1]
     above = [model.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]
-    configs = [vars(module)["config"] for module in above if "config" in vars(module)]
-    return above[-1], configs[-1] if configs else None
+    held = [vars(module) for module in reversed(above)]
+    return next((told["config"] for told in held if "config" in told), None)
 
 
-def _beside(owner: nn.Module, blocks: nn.Module) -> bool:
-    """Tell whether something else in the owner is numbered as the blocks are."""
+def _beside(model: nn.Module, path: str, blocks: nn.Module) -> bool:
+    """Tell whether something else in the module around a list is numbered as its blocks are."""
+    owner = model.get_submodule(path.rpartition(".")[0])
     count = len(list(blocks.children()))
-    lists = nn.ModuleList | nn.ParameterList | list | tuple
     said = (value for key, value in vars(owner).items() if not key.startswith("_"))
-    held = [*owner.children(), *said]
-    return any(isinstance(x, lists) and x is not blocks and len(x) == count for x in held)
+    lists = [
+        held
+        for held in (*owner.children(), *said)
+        if isinstance(held, nn.ModuleList | nn.ParameterList | list | tuple)
+    ]
+    return any(held is not blocks and len(held) == count for held in lists)
 
 
 def _by_block(settings: object, count: int) -> dict[str, list[object]]:
@@ -191,18 +211,18 @@ def _by_block(settings: object, count: int) -> dict[str, list[object]]:
     }
 
 
-def _choose(path: str, blocks: list[Block]) -> Chain:
+def _choose(path: str, blocks: Sequence[Block], used: Sequence[object]) -> Chain:
     alike: dict[object, list[int]] = defaultdict(list)
-    for number, block in enumerate(blocks):
-        alike[block.signature].append(number)
+    kinds = [(block.signature, use) for block, use in zip(blocks, used, strict=True)]
+    for number, kind in enumerate(kinds):
+        alike[kind].append(number)
     kept = sorted(number for numbers in alike.values() for number in numbers[:2])
     return Chain(
         path=path,
         kept=tuple(kept),
-        first=tuple(alike[block.signature][0] for block in blocks),
+        first=tuple(alike[kind][0] for kind in kinds),
         pattern=tuple(
-            number if number in kept else alike[block.signature][1]
-            for number, block in enumerate(blocks)
+            number if number in kept else alike[kind][1] for number, kind in enumerate(kinds)
         ),
         own=frozenset(name for number in kept for name in blocks[number].own),
     )
@@ -211,13 +231,13 @@ def _choose(path: str, blocks: list[Block]) -> Chain:
 def _cut(
     owner: nn.Module,
     settings: object,
-    by_block: Mapping[str, list[object]],
     blocks: nn.Module,
     chain: Chain,
     undo: ExitStack,
 ) -> None:
     modules = dict(blocks._modules)
     count = len(modules)
+    by_block = _by_block(settings, count)
     undo.callback(_refill, blocks._modules, modules)
     numbered = list(modules.values())
     _refill(blocks._modules, {str(k): numbered[n] for k, n in enumerate(chain.kept)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class Block:
 
 def signatures(
     path: str,
-    blocks: nn.Module,
+    blocks: Sequence[nn.Module],
     values: Mapping[str, Tensor],
     settings: Mapping[str, list[object]],
 ) -> list[Block]:
@@ -36,13 +36,13 @@ def signatures(
 
     Args:
         path: Torch path of the list.
-        blocks: The list.
+        blocks: Those in the list.
         values: Every parameter and buffer of the model by its torch names, tied ones by each.
         settings: What the config gives for each block, by name.
     """
     uses = Counter(map(id, values.values()))
-    homes = {id(value): name for name, value in reversed(values.items())}
-    listed = list(blocks.children())
+    homes = {id(value): name for name, value in reversed(list(values.items()))}
+    listed = list(blocks)
     attributes = [dict(_attributes(block)) for block in listed]
     numbers = {
         place

@@ -127,7 +127,8 @@ def _home(model: nn.Module) -> str:
     if not hasattr(model, "get_base_model"):
         return ""
     base: nn.Module = cast("PeftModel", model).get_base_model()
-    return next(path for path, module in model.named_modules() if module is base)
+    paths: dict[nn.Module, str] = {module: path for path, module in model.named_modules()}
+    return paths[base]
 
 
 def _adopt(flat: ir.Model, model: nn.Module) -> None:

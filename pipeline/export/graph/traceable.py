@@ -110,10 +110,9 @@ def _solve(matrix: Tensor, right: Tensor, *, left: bool = True) -> Tensor:
 def _shira_delta(layer: Any, adapter: str) -> Tensor:
     """Return SHiRA's sparse update as a dense matrix: the exporter has no sparse tensors."""
     rows, columns = layer.shira_indices[adapter].long()
-    values = layer.shira_weight[adapter] * layer.scaling[adapter]
-    return values.new_zeros(layer.out_features, layer.in_features).index_put(
-        (rows, columns), values, accumulate=True
-    )
+    values: Tensor = layer.shira_weight[adapter] * layer.scaling[adapter]
+    empty = values.new_zeros(layer.out_features, layer.in_features)
+    return empty.index_put((rows, columns), values, accumulate=True)
 
 
 def _frod_tensors(
@@ -162,8 +161,9 @@ def _poly_weights(router: Any, task_ids: Tensor, input_ids: Tensor) -> Tensor:
     `PolyRouter.forward` of PEFT 0.21 in eval mode.
     """
     logits = router.module_logits[task_ids].view(-1, router.n_splits, router.n_skills)
-    weights: Tensor = torch.sigmoid(logits)
-    return weights / (weights.sum(dim=-1, keepdim=True) + EPS)
+    weights = torch.sigmoid(logits)
+    shares: Tensor = weights / (weights.sum(dim=-1, keepdim=True) + EPS)
+    return shares
 
 
 def _cpt_prompt(encoder: Any, indices: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""A deep model has more blocks than a person can take in: show them in tens."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from pipeline.export.graph.fold import Folder
+from pipeline.export.graph.outline import Outline
+
+__all__ = ["gather"]
+
+_MOST = 60
+"""Nodes of the top level, at most, that stay as they are."""
+_SECTION = 10
+_SUMMED = (
+    "params.trainable",
+    "params.frozen",
+    "adapters",
+    "flops.without_adapter",
+    "flops.with_adapter",
+)
+
+
+def gather(view: ir.Model) -> None:
+    """Put the blocks of a folded graph into sections of ten, if there are too many at the top."""
+    if len(view.graph) <= _MOST:
+        return
+    chains: dict[tuple[str, str], dict[int, ir.Node]] = defaultdict(dict)
+    for node in view.graph:
+        path, _, number = (node.name or "").rpartition(".")
+        named = re.fullmatch(r"(.+)_\d+", node.op_type)
+        if node.domain and named is not None and number.isdigit():
+            chains[path, named[1]][int(number)] = node
+    folder = Folder(view)
+    for (path, title), blocks in chains.items():
+        for first in range(0, max(blocks) + 1, _SECTION):
+            group = [blocks[n] for n in range(first, first + _SECTION) if n in blocks]
+            if len(group) > 1 and len(blocks) > _SECTION:
+                folder.contract(group, _section(view, path, title, first, group))
+
+
+def _section(
+    view: ir.Model, path: str, title: str, first: int, group: Sequence[ir.Node]
+) -> Outline:
+    last = first + len(group) - 1
+    formal = {
+        value: argument.name
+        for node in reversed(group)
+        for value, argument in zip(
+            node.inputs, view.functions[node.op_identifier()].inputs, strict=True
+        )
+    }
+    told = _sums(group)
+    return Outline(
+        domain="nn",
+        op_type=f"{title}_{first}_to_{last}",
+        name=f"{path}.{first}-{last}",
+        path=path,
+        parents=(),
+        shared=False,
+        doc=f"{len(group)} blocks of {path}, one after the other",
+        argument=formal.get,
+        output=lambda _: "output",
+        told=lambda _: told,
+    )
+
+
+def _sums(group: Sequence[ir.Node]) -> Mapping[str, str]:
+    """Sum up what the blocks say of themselves."""
+    told = {
+        key: str(sum(int(node.metadata_props.get(key, 0)) for node in group))
+        for key in _SUMMED
+        if any(key in node.metadata_props for node in group)
+    }
+    norms = [node.metadata_props.get("update.norm") for node in group]
+    if any(norms):
+        told["update.norm"] = f"{math.hypot(*(float(norm or 0) for norm in norms)):.4g}"
+    return told
