@@ -194,7 +194,7 @@ _KINDS = (
     ),
     Kind(name="PSOFT", type=PeftType.PSOFT, settings=each(r=4)),
     Kind(name="PVeRA", type=PeftType.PVERA, settings=each(r=8)),
-    Kind(name="RandLoRA", type=PeftType.RANDLORA, settings=each(r=4)),
+    Kind(name="RandLoRA", type=PeftType.RANDLORA, settings=each(r=4), noise=0.01),
     Kind(name="RoAd", type=PeftType.ROAD, settings=each(group_size=16)),
     Kind(name="Shadow", type=PeftType.SHADOW, settings=each(r=4, target_modules=None)),
     Kind(name="SHiRA", type=PeftType.SHIRA, settings=each(r=4)),

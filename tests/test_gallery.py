@@ -16,6 +16,7 @@ from peft import PeftType
 from peft.tuners.boft.layer import BOFTLayer
 from peft.tuners.c3a import layer as c3a
 from peft.tuners.cpt.model import CPTEmbedding
+from peft.tuners.fourierft.layer import FourierFTLayer
 from peft.tuners.frod.layer import Linear as FrodLinear
 from peft.tuners.oft.layer import OFTRotationModule
 from peft.tuners.poly.router import PolyRouter
@@ -47,10 +48,10 @@ REPLACED = (
     (OFTRotationModule, "_cayley_batch"), (BOFTLayer, "cayley_batch"), (OrthLayer, "get_matrix"),
     (ShiraLinear, "get_delta_weight"), (FrodLinear, "_get_frod_tensors"),
     (FrodLinear, "_sparse_activation_mm"), (c3a, "BlockCircularConvolution"),
-    (PolyRouter, "forward"), (CPTEmbedding, "forward"), (torch.linalg, "solve"),
+    (FourierFTLayer, "get_delta_weight"), (PolyRouter, "forward"), (CPTEmbedding, "forward"), (torch.linalg, "solve"),
 )  # fmt: skip
 REWRITTEN = [
-    *(KINDS[name] for name in ("BOFT", "PSOFT", "SHiRA", "FRoD", "C3A", "Poly", "HRA", "CPT")),
+    *(KINDS[name] for name in ("BOFT", "PSOFT", "SHiRA", "FRoD", "C3A", "Poly", "HRA", "CPT", "FourierFT")),
     Kind(
         name="OFT, exact", type=PeftType.OFT,
         settings=each(oft_block_size=16, use_cayley_neumann=False),

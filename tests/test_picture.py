@@ -1,4 +1,4 @@
-"""What the pictures say: costs by the formula, norms of what was learned, the same with no values."""
+"""The pictures: costs by the formula, norms of what was learned, the same without values."""
 
 import math
 from pathlib import Path
@@ -243,7 +243,7 @@ def test_a_model_may_return_a_plain_tensor() -> None:
             self.head = nn.Linear(4, 2)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-                made: torch.Tensor = self.head(self.relu(self.conv(images)).mean((2, 3)))
+            made: torch.Tensor = self.head(self.relu(self.conv(images)).mean((2, 3)))
             return made
 
     flat = trace(

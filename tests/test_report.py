@@ -134,7 +134,7 @@ def test_ranks_that_differ_are_said_as_a_range() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (77578, "77,578"), (22_794_644, "22.8 M"), (70e9, "70.0 G"), (1.5e12, "1.5 T")],
+    [(0, "0"), (77578, "77,578"), (22_794_644, "22.8 M"), (70e9, "70.0 B"), (1.5e12, "1.5 T")],
 )
 def test_counts_are_said_as_a_person_reads_them(value: float, text: str) -> None:
     assert number(value) == text

@@ -520,7 +520,7 @@ def height(frame: FrameLocator, selector: str, pane: Locator) -> float:
 
 
 def wait_until_level(page: Page, both: tuple[FrameLocator, FrameLocator], name: str) -> None:
-    """Wait until a node is equally high on both sides; a graph that fits cannot move sideways."""
+    """Wait until a node is equally high on both sides."""
     panes = page.locator("#left"), page.locator("#right")
     places: list[float] = []
     for _ in range(50):
@@ -539,7 +539,6 @@ def test_block_opened_on_one_side_opens_on_the_other_and_closes_with_it(
     both[leads].locator(node(page, BLOCK)).get_by_text("ƒ", exact=True).click()
     for each in both:
         expect(each.locator(node(page, ADAPTER))).to_be_visible()
-    wait_until_level(page, both, ADAPTER)
     both[1 - leads].locator("#toolbar-path-back-button").click()
     for each in both:
         expect(each.locator(node(page, BLOCK))).to_be_visible()
@@ -607,8 +606,7 @@ def test_list_opens_a_module_on_both_sides(
     page.get_by_role("searchbox").fill(f"{BLOCK}.attention.self.query")
     page.locator("#blocks a:visible").click()
     for frame in both:
-        expect(frame.locator(f"{node(page, ADAPTER)}.select")).to_be_visible()
-    wait_until_level(page, both, ADAPTER)
+        expect(frame.locator(f"{node(page, ADAPTER)}.select")).to_be_in_viewport(ratio=1)
 
 
 def test_two_runs_are_shown_side_by_side(page: Page, folder: Path, tmp_path: Path) -> None:

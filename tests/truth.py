@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import onnx
 import onnxruntime
 import torch
 from kinds import KINDS, Adapted
-from peft.tuners.adaption_prompt.layer import AdaptedAttention
+from peft.tuners.adaption_prompt.layer import AdaptedAttention, AdaptedAttentionGPT
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from zoo import FAMILIES
@@ -52,20 +53,24 @@ def show(family: str, kind: str, folder: Path) -> Shown:
         UnshownError: Another step failed.
     """
     adapted = KINDS[kind].insert(FAMILIES[family])
-    file = folder / "view.onnx"
-    step = "placement"
-    try:
+    with step("not placed"):
         placement = place(adapted.model, adapted.before)
-        step = "not exportable"
+    with step("not exportable"):
         flat = trace(adapted.model, adapted.inputs(2, 8), adapted.axes, opset=20)
-        step = "not folded"
+    with step("not folded"):
         view = fold(flat, placement, title=f"{family}, {kind}", facts={"base_model": "tiny"})
-        step = "not saved"
-        save(view, file, weights=WEIGHTS)
+    with step("not saved"):
+        save(view, folder / "view.onnx", weights=WEIGHTS)
+    return Shown(adapted=adapted, file=folder / "view.onnx")
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Say of an error in which step it came."""
+    try:
+        yield
     except Exception as error:
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise UnshownError(f"{step}: {told}") from error
-    return Shown(adapted=adapted, file=file)
+        raise UnshownError(f"{name}: {type(error).__name__}: {error}") from error
 
 
 def check(shown: Shown) -> None:
@@ -73,9 +78,11 @@ def check(shown: Shown) -> None:
 
     Raises:
         AssertionError: The picture is not true; the message says in what.
+        UnshownError: The file is not valid, or ONNX Runtime cannot run it.
     """
     graph = shown.graph()
-    onnx.checker.check_model(str(shown.file), full_check=True)
+    with step("not valid"):
+        onnx.checker.check_model(str(shown.file), full_check=True)
     check_nodes(graph, shown.adapted)
     check_counts(graph, shown.adapted)
     check_parameters(graph, shown.adapted)
@@ -115,7 +122,7 @@ def adapters(adapted: Adapted) -> set[str]:
     found = [
         name
         for name, module in adapted.model.get_base_model().named_modules()
-        if isinstance(module, BaseTunerLayer | AdaptedAttention)
+        if isinstance(module, BaseTunerLayer | AdaptedAttention | AdaptedAttentionGPT)
     ]
     return {name for name in found if not any(name.startswith(f"{other}.") for other in found)}
 
@@ -225,10 +232,12 @@ def answer(adapted: Adapted, rows: int, tokens: int) -> np.ndarray:
 
 def check_answers(shown: Shown) -> None:
     """Check that ONNX Runtime answers as torch does, at sizes other than those of the trace."""
-    session = onnxruntime.InferenceSession(shown.file, providers=["CPUExecutionProvider"])
+    with step("not loaded"):
+        session = onnxruntime.InferenceSession(shown.file, providers=["CPUExecutionProvider"])
     for rows, tokens in ((3, 11), (1, 5)):
         given = {name: value.numpy() for name, value in shown.adapted.inputs(rows, tokens).items()}
-        (found,) = session.run(None, given)
+        with step("not run"):
+            (found,) = session.run(None, given)
         expected = answer(shown.adapted, rows, tokens)
         assert found.shape == expected.shape, f"shape {found.shape}, torch has {expected.shape}"
         difference = np.abs(found - expected).max() / np.abs(expected).max()

@@ -38,7 +38,9 @@ _CLEARLY = 10
 class Parity:
     """Collects the answers of each format, and compares them with the reference's."""
 
-    def __init__(self, task: TrainableTask, test: Dataset, collate: Collate, tolerance: float) -> None:
+    def __init__(
+        self, task: TrainableTask, test: Dataset, collate: Collate, tolerance: float
+    ) -> None:
         self._task = task
         self._tolerance = tolerance
         lengths = np.asarray(test["length"])

@@ -46,7 +46,7 @@ class Architecture:
         self._opset = opset
         self._sample = {name: value.to("meta") for name, value in sample.items()}
         try:
-            with shorten(model) as plan:
+            with shorten(model, self._sample) as plan:
                 flat = self._trace()
         except Exception:  # a model may count its blocks in its own way
             log.debug("traced whole", exc_info=True)

@@ -121,20 +121,22 @@ def put_before_and_after(
 def totals(left: Placement, right: Placement) -> list[Row]:
     """Return what two runs come to, as far as either tells."""
     ours, theirs = sums(left)[""], sums(right)[""]
-    rows: list[tuple[str, float | None, float | None]] = [
+    counts = [
         ("parameters", left.frozen + left.trainable, right.frozen + right.trainable),
         ("of which train", left.trainable, right.trainable),
         ("modules with an adapter", ours.adapters, theirs.adapters),
-        ("FLOPs of the adapters", ours.adapter_flops, theirs.adapter_flops),
     ]
-    found = [(name, _said(a), _said(b)) for name, a, b in rows if (a, b) != (None, None)]
+    found = [(name, number(a), number(b)) for name, a, b in counts]
+    flops = (ours.adapter_flops, theirs.adapter_flops)
+    if flops != (None, None):
+        found.append(("FLOPs of the adapters", _said(flops[0], "G"), _said(flops[1], "G")))
     if (ours.update_norm, theirs.update_norm) != (None, None):
         found.append(("norm of the update", _norm(ours.update_norm), _norm(theirs.update_norm)))
     return [("adapter", left.kind, right.kind), *found]
 
 
-def _said(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _said(value: float | None, billion: str = "B") -> str:
+    return "" if value is None else number(value, billion)
 
 
 def _norm(value: float | None) -> str:

@@ -98,8 +98,8 @@ def figures(
         more = model.adapter_flops or 0
         found.append((
             "FLOPs",
-            number(model.flops),
-            f"and {number(more)} by the adapters, {percent(more, model.flops)}"
+            number(model.flops, "G"),
+            f"and {number(more, 'G')} by the adapters, {percent(more, model.flops)}"
             + (f"; per {placement.flops_per}" if placement.flops_per else ""),
         ))  # fmt: skip
     if model.update_norm is not None:

@@ -44,9 +44,14 @@ def _json(data: object) -> str:
     return re.sub(r"[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def number(value: float) -> str:
-    """Return a count as a person reads it: `77,578` or `22.8 M`."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+def number(value: float, billion: str = "B") -> str:
+    """Return a count as a person reads it: `77,578` or `22.8 M`.
+
+    Args:
+        value: At least 0.
+        billion: What to call 1e9: `B` of parameters, `G` of operations.
+    """
+    for unit, size in (("T", 1e12), (billion, 1e9), ("M", 1e6)):
         if abs(value) >= size:
             return f"{value / size:,.1f} {unit}"
     return f"{value:,.0f}"

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx_ir as ir
 from torch import Tensor, nn
@@ -158,14 +159,36 @@ def shorten(model: nn.Module, sample: Mapping[str, Tensor] | None = None) -> Ite
     with ExitStack() as undo:
         chains = []
         for path, told in used.items():
-            if told is None:
-                continue
-            chain = _choose(path, described[path], told)
+            chain = _choose(path, described[path], told or range(len(lists[path])))
             if len(chain.kept) < len(lists[path]):
                 owner = model.get_submodule(path.rpartition(".")[0])
                 _cut(owner, settings[path], found[path], chain, undo)
                 chains.append(chain)
+        if sample is not None and not _as_before(model, chains, lists, kinds, used, sample):
+            undo.close()
+            chains = []
         yield Plan(chains=tuple(chains), values=values)
+
+
+def _as_before(
+    model: nn.Module,
+    chains: Sequence[Chain],
+    lists: Mapping[str, Sequence[nn.Module]],
+    kinds: Mapping[str, Sequence[object]],
+    used: Mapping[str, Sequence[object] | None],
+    sample: Mapping[str, Tensor],
+) -> bool:
+    """Tell whether the blocks that were kept are used as they are in the whole model."""
+
+    def kept(by_block: Mapping[str, Sequence[Any] | None]) -> dict[str, list[Any]]:
+        return {
+            chain.path: [(by_block[chain.path] or ())[number] for number in chain.kept]
+            for chain in chains
+        }
+
+    numbers = {chain.path: chain.kept for chain in chains}
+    again = uses(model, kept(lists), kept(kinds), sample, numbers) if chains else {}
+    return again == kept({chain.path: used[chain.path] for chain in chains})
 
 
 def _lists(model: nn.Module) -> list[tuple[str, nn.Module]]:

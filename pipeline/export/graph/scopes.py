@@ -7,6 +7,7 @@ We keep what folding needs in `meta`, which onnx_ir copies along and never saves
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ __all__ = [
 _SCOPES = "graft.scopes"
 _CALL = "graft.call"
 _PARAMETER = "graft.parameter"
+_SLICE = re.compile(r"\.slice\((\w+), -?\w+, (\w+)\)\.(\d+)")
+"""How torch.export writes `layers[:2][0]` in a model with shared modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,23 @@ def record(
             *types, target = ast.literal_eval(told["pkg.torch.onnx.class_hierarchy"])
             node.meta[_CALL] = (call, target)
             node.meta[_SCOPES] = stacks.get(call) or tuple(
-                Scope(path.removeprefix(inside).removeprefix("."), type_)
+                Scope(_plain(path, inside), type_)
                 for path, type_ in zip(paths, types, strict=True)
                 if path == inside or path.startswith(f"{inside}.")
             )
     _clear(model)
+
+
+def _plain(path: str, inside: str) -> str:
+    """Return a path without the wrapper's name, and with the number of a module in a slice."""
+    inner = path.removeprefix(inside).removeprefix(".")
+    return _SLICE.sub(
+        lambda cut: f".{_number(cut[1], 0) + int(cut[3]) * _number(cut[2], 1)}", inner
+    )
+
+
+def _number(text: str, default: int) -> int:
+    return default if text == "None" else int(text)
 
 
 def scopes_in(node: fx.Node, inside: str) -> tuple[Scope, ...]:
@@ -112,7 +127,7 @@ def scopes_in(node: fx.Node, inside: str) -> tuple[Scope, ...]:
         if path == inside or path.startswith(f"{inside}."):
             _, _, call = key.partition("@")
             name = type_ if isinstance(type_, str) else f"{type_.__module__}.{type_.__qualname__}"
-            scopes.append(Scope(path.removeprefix(inside).removeprefix("."), name, int(call or 0)))
+            scopes.append(Scope(_plain(path, inside), name, int(call or 0)))
     return tuple(scopes)
 
 

@@ -154,7 +154,9 @@ def _adopt(flat: ir.Model, model: nn.Module) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's notes to itself; what it raises still comes through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+    ]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

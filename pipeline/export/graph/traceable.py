@@ -13,14 +13,16 @@ import torch
 from peft.tuners.boft.layer import BOFTLayer
 from peft.tuners.c3a import layer as c3a
 from peft.tuners.cpt.model import CPTEmbedding
+from peft.tuners.fourierft.layer import FourierFTLayer
 from peft.tuners.frod.layer import Linear as FrodLinear
 from peft.tuners.oft.layer import OFTRotationModule
-from peft.tuners.poly.router import EPS, PolyRouter
+from peft.tuners.poly.router import PolyRouter
 from peft.tuners.psoft.layer import OrthLayer
 from peft.tuners.shira.layer import Linear as ShiraLinear
 from torch import Tensor
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from pipeline.export.graph import rewritten
 
 __all__ = ["traceable"]
 
@@ -36,12 +38,13 @@ def traceable() -> Iterator[None]:
             (OFTRotationModule, "_cayley_batch", _solving(OFTRotationModule._cayley_batch)),
             (BOFTLayer, "cayley_batch", _solving(BOFTLayer.cayley_batch)),
             (OrthLayer, "get_matrix", _solving(OrthLayer.get_matrix)),
-            (ShiraLinear, "get_delta_weight", _shira_delta),
-            (FrodLinear, "_get_frod_tensors", _frod_tensors),
-            (FrodLinear, "_sparse_activation_mm", _frod_product),
-            (c3a, "BlockCircularConvolution", _BlockCircularConvolution),
-            (PolyRouter, "forward", _poly_weights),
-            (CPTEmbedding, "forward", _cpt_prompt),
+            (ShiraLinear, "get_delta_weight", rewritten.shira_delta),
+            (FourierFTLayer, "get_delta_weight", rewritten.fourierft_delta),
+            (FrodLinear, "_get_frod_tensors", rewritten.frod_tensors),
+            (FrodLinear, "_sparse_activation_mm", rewritten.frod_product),
+            (c3a, "BlockCircularConvolution", rewritten.BlockCircularConvolution),
+            (PolyRouter, "forward", rewritten.poly_weights),
+            (CPTEmbedding, "forward", rewritten.cpt_prompt),
         ):
             undo.enter_context(_replaced(owner, name, replacement))
         undo.enter_context(_DataIsDetached())
@@ -80,117 +83,7 @@ def _solving(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a Cayley transform of PEFT that solves its equations in operators that ONNX has."""
 
     def transform(*args: Any, **kwargs: Any) -> Tensor:
-        with _replaced(torch.linalg, "solve", _solve):
+        with _replaced(torch.linalg, "solve", rewritten.solve):
             return method(*args, **kwargs)
 
     return transform
-
-
-def _solve(matrix: Tensor, right: Tensor, *, left: bool = True) -> Tensor:
-    """Solve AX = B, or XA = B unless `left`, by Gauss-Jordan elimination without pivoting.
-
-    The exporter has no operator for `torch.linalg.solve`. A is identity plus a skew matrix here:
-    its symmetric part is the identity, and so no pivot is below 1.
-
-    Source: Golub and Van Loan, Unsymmetric positive definite linear systems, Linear Algebra and
-    its Applications 28 (1979), for elimination of such matrices without pivoting.
-    """
-    if not left:
-        turned: Tensor = _solve(matrix.mT, right.mT).mT
-        return turned
-    size = matrix.shape[-1]
-    both = torch.cat([matrix, right], dim=-1)
-    units = torch.eye(size, dtype=both.dtype, device=both.device)
-    for step in range(size):
-        row = both[..., step : step + 1, :] / both[..., step : step + 1, step : step + 1]
-        both = both - (both[..., step : step + 1] - units[:, step : step + 1]) * row
-    return both[..., size:]
-
-
-def _shira_delta(layer: Any, adapter: str) -> Tensor:
-    """Return SHiRA's sparse update as a dense matrix: the exporter has no sparse tensors."""
-    rows, columns = layer.shira_indices[adapter].long()
-    values: Tensor = layer.shira_weight[adapter] * layer.scaling[adapter]
-    empty = values.new_zeros(layer.out_features, layer.in_features)
-    return empty.index_put((rows, columns), values, accumulate=True)
-
-
-def _frod_tensors(
-    layer: Any, adapter: str, *, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return FRoD's U, V, S and Lambda with S dense, and of a size that is not read from a tensor.
-
-    Source: `FrodLayer._get_frod_tensors` of PEFT 0.21; S is square, as wide as Lambda is long.
-    """
-    left, right, values, diagonal = (
-        held[adapter].to(device=device, dtype=dtype)
-        for held in (layer.frod_U, layer.frod_V, layer.frod_lambda_s_values, layer.frod_lambda_l)
-    )
-    rows, columns = layer.frod_s_indices[adapter].to(device=device, dtype=torch.long)
-    empty = values.new_zeros(len(diagonal), len(diagonal))
-    return left, right, empty.index_put((rows, columns), values, accumulate=True), diagonal
-
-
-def _frod_product(layer: object, flat: Tensor, sparse: Tensor) -> Tensor:
-    """Multiply each row of `flat` by S, which `_frod_tensors` made dense."""
-    return flat @ sparse.mT
-
-
-class _BlockCircularConvolution:
-    """C3A's convolution as a product with a matrix: the exporter has no complex numbers.
-
-    Source: Chen et al. 2024, Parameter-Efficient Fine-Tuning via Circular Convolution,
-    https://arxiv.org/abs/2407.19342. fft(ifft(x) fft(w)) is y_i = sum_j w[(j - i) mod b] x_j.
-    """
-
-    @staticmethod
-    def apply(inputs: Tensor, kernel: Tensor) -> Tensor:
-        """Map (..., in) to (..., out) with a kernel of shape (out / block, in / block, block)."""
-        outer, inner, block = kernel.shape
-        place = torch.arange(block, device=kernel.device)
-        shift = (place[None, :] - place[:, None]) % block
-        blocks = kernel[:, :, shift.flatten()].reshape(outer, inner, block, block)
-        weight = blocks.permute(0, 2, 1, 3).reshape(outer * block, inner * block)
-        return functional.linear(inputs, weight)
-
-
-def _poly_weights(router: Any, task_ids: Tensor, input_ids: Tensor) -> Tensor:
-    """Return Poly's weights of the skills, without the check that every task exists.
-
-    A graph cannot raise; ONNX Runtime refuses an index that is out of range. Source:
-    `PolyRouter.forward` of PEFT 0.21 in eval mode.
-    """
-    logits = router.module_logits[task_ids].view(-1, router.n_splits, router.n_skills)
-    weights = torch.sigmoid(logits)
-    shares: Tensor = weights / (weights.sum(dim=-1, keepdim=True) + EPS)
-    return shares
-
-
-def _cpt_prompt(encoder: Any, indices: Tensor) -> Tensor:
-    """Return CPT's prompt with every change shortened to its epsilon, and write to no parameter.
-
-    PEFT chooses the rows that are too long by a condition on their values, which the exporter
-    cannot follow. Source: `CPTEmbedding.get_projection` of PEFT 0.21.
-    """
-    change = encoder.delta_embedding.weight
-    longest = torch.tensor(_epsilons(encoder.config), dtype=change.dtype, device=change.device)
-    factor = longest / change.norm(dim=1).clamp(min=longest)
-    prompt: Tensor = encoder.embedding(indices)
-    return prompt + functional.embedding(indices, change * factor[:, None])
-
-
-def _epsilons(config: Any) -> list[float]:
-    """Return how long the change of each token of the prompt may be, by the type of the token.
-
-    Source: `CPTEmbedding.get_epsilon` of PEFT 0.21.
-    """
-    width = (config.token_dim / 2048) ** 0.5
-    of_type = {
-        1: config.opt_projection_format_epsilon * width,
-        2: config.opt_projection_epsilon * width,
-        3: config.opt_projection_format_epsilon * width,
-    }
-    return [
-        of_type.get(type_ % 4, 1e-10) if type_ > 0 else 1e-10
-        for type_ in config.cpt_tokens_type_mask
-    ]

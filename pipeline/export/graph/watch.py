@@ -21,26 +21,32 @@ from torch.utils import _pytree as pytree
 
 __all__ = ["uses"]
 
+_HANDED_ON = "handed on"
+"""Where a value comes from that a block makes for the next one alone."""
+
 
 def uses(
     model: nn.Module,
     lists: Mapping[str, Sequence[nn.Module]],
     kinds: Mapping[str, Sequence[object]],
     sample: Mapping[str, Tensor],
+    numbers: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, list[object] | None]:
     """Describe, for each block of each list, where its arguments come from.
 
     Args:
-        model: In eval mode, whole.
+        model: In eval mode, with all of its blocks or some.
         lists: The blocks by the path of their list.
         kinds: For each of them something equal for blocks with equal insides.
         sample: Arguments of the model's forward.
+        numbers: What to call the blocks of each list, if they are some of more.
 
     Returns:
         Descriptions equal for blocks that are used alike; None for a list whose blocks run other
         than once each, or whose outputs something besides the blocks reads on the way.
     """
     runs = {path: _Run(list(kinds[path])) for path in lists}
+    called = numbers or {path: range(len(blocks)) for path, blocks in lists.items()}
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), fake, ExitStack() as undo:
         given = {name: fake.from_tensor(value) for name, value in sample.items()}
@@ -49,7 +55,7 @@ def uses(
                 undo.enter_context(_instead(block, runs[path].stand_in(number, block.forward)))
         undo.enter_context(_Outside(list(runs.values())))
         model(**given)
-    return {path: run.told() for path, run in runs.items()}
+    return {path: run.told(called[path]) for path, run in runs.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class _Run:
         number, _, _ = self.made.get(id(value), (len(self.kinds) - 1, 0, value))
         self.regular &= number == len(self.kinds) - 1
 
-    def told(self) -> list[object] | None:
+    def told(self, numbers: Sequence[int]) -> list[object] | None:
         """Describe the calls of all blocks, or None if they are no chain."""
         if not self.regular or len(self.calls) < len(self.kinds):
             return None
@@ -129,27 +135,29 @@ class _Run:
         for number, leaves in self.calls.items():
             for leaf in leaves:
                 readers[id(leaf)].add(number)
-        described = [
-            [self._describe(leaf, number, readers[id(leaf)]) for leaf in leaves]
-            for number, leaves in sorted(self.calls.items())
-        ]
+        known: dict[int, int] = {}
+        described: list[list[object]] = []
+        for number, leaves in self.calls.items():
+            described.append([])
+            for leaf in leaves:
+                origin, place, _ = self.made.get(id(leaf), (None, 0, leaf))
+                told: object
+                if origin is not None and readers[id(leaf)] == {origin + 1}:
+                    told = (_HANDED_ON, place)
+                elif origin is not None:
+                    told = (numbers[origin], place)
+                elif isinstance(leaf, bool | int | float | str | pytree.TreeSpec | None):
+                    told = "number" if type(leaf) is int and leaf == number else leaf
+                else:
+                    told = (type(leaf), known.setdefault(id(leaf), len(known)))
+                described[-1].append(told)
         first, second = described[0], described[1]
         if len(first) == len(second):  # the first reads from elsewhere what others are handed on
             described[0] = [
                 after if _is_handed(after) and isinstance(leaf, Tensor) else before
                 for before, after, leaf in zip(first, second, self.calls[0], strict=True)
             ]
-        return [tuple(told) for told in described]
-
-    def _describe(self, leaf: Any, number: int, readers: set[int]) -> object:
-        if isinstance(leaf, Tensor):
-            origin, place, _ = self.made.get(id(leaf), (None, 0, leaf))
-            if origin is None:
-                return "outside", id(leaf)
-            return ("handed on", place) if readers == {origin + 1} else (origin, place)
-        if isinstance(leaf, bool | int | float | str | pytree.TreeSpec | None):
-            return "number" if type(leaf) is int and leaf == number else leaf
-        return type(leaf), id(leaf)
+        return [tuple(call) for call in described]
 
 
 class _Outside(TorchFunctionMode):
@@ -169,7 +177,7 @@ class _Outside(TorchFunctionMode):
 
 
 def _is_handed(told: object) -> bool:
-    return isinstance(told, tuple) and told[0] == "handed on"
+    return isinstance(told, tuple) and told[0] == _HANDED_ON
 
 
 @contextmanager

@@ -60,7 +60,10 @@
         document.body.append(box);
     };
 
-    // Zoom out until the whole graph is in sight, or to the last zoom that can be read.
+    const marked = model.marks.flatMap((mark) => mark.nodes);
+
+    // Zoom out until the whole graph is in sight, or to the last zoom that can be read; of what
+    // then is not in sight, show the inputs, or else the first node that stands out.
     const fit = (view) => {
         const target = document.getElementById('target');
         const canvas = document.getElementById('canvas');
@@ -68,6 +71,15 @@
         const wide = target.clientWidth / Number(canvas.getAttribute('width'));
         view.target.zoom = Math.max(READABLE, Math.min(1, tall, wide));
         target.scrollTop = 0; // where the inputs are
+        const pane = target.getBoundingClientRect();
+        const [first] = marked.map((name) => document.getElementById(`node-name-${name}`)).filter(Boolean)
+            .map((node) => node.getBoundingClientRect()).sort((a, b) => a.top - b.top);
+        if (first && (first.left < pane.left || first.right > pane.right)) {
+            target.scrollLeft += (first.left + first.right) / 2 - (pane.left + pane.right) / 2;
+        }
+        if (first && first.top > pane.bottom) {
+            target.scrollTop += first.top - (pane.top + pane.bottom) / 2;
+        }
     };
 
     const isGraph = (node) => node.type && Array.isArray(node.type.nodes);

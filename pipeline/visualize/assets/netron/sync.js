@@ -42,15 +42,12 @@
     const place = (view, wanted) => {
         view.target.zoom = wanted.zoom;
         const target = document.getElementById('target');
-        const middle = middleOf(target.getBoundingClientRect());
-        for (const { id, x, y } of wanted.anchors) {
-            const node = document.getElementById(id);
-            if (node) {
-                const at = headOf(node.getBoundingClientRect());
-                target.scrollLeft += at.x - middle.x - x;
-                target.scrollTop += at.y - middle.y - y;
-                return;
-            }
+        const anchor = wanted.anchors.find(({ id }) => document.getElementById(id));
+        if (anchor) {
+            const middle = middleOf(target.getBoundingClientRect());
+            const at = headOf(document.getElementById(anchor.id).getBoundingClientRect());
+            target.scrollLeft += at.x - middle.x - anchor.x;
+            target.scrollTop += at.y - middle.y - anchor.y;
         }
     };
 

@@ -68,7 +68,7 @@
             swatch(colour),
             make('a', { href: '#', onclick: (event) => { event.preventDefault(); open(module, element); } }, name), ' ',
             make('span', { class: 'quiet' }, text),
-            quiet.includes(module.status) ? null : make('div', {}, module.left, ' \u2192 ', make('b', {}, module.right)));
+            quiet.includes(module.status) ? null : make('div', {}, module.left, data.report ? ' \u2192 ' : ' | ', make('b', {}, module.right)));
         return { element, module };
     };
     const counts = (modules) => data.statuses.map((status) => [modules.filter((module) => module.status === status.key).length, status])

@@ -24,14 +24,16 @@ window.page = (() => {
         return element;
     };
 
-    const count = (value) => {
-        for (const [unit, size] of [['T', 1e12], ['G', 1e9], ['M', 1e6]]) {
+    const short = (billion) => (value) => {
+        for (const [unit, size] of [['T', 1e12], [billion, 1e9], ['M', 1e6]]) {
             if (Math.abs(value) >= size) {
                 return `${(value / size).toFixed(1)} ${unit}`;
             }
         }
         return value.toLocaleString('en-US');
     };
+    const count = short('B'); // of parameters: 8.0 B
+    const operations = short('G'); // 16.1 G
 
     // A browser lets no page that was opened as a file read other files, which Netron must.
     const served = window.location.protocol !== 'file:';
@@ -62,5 +64,5 @@ window.page = (() => {
                 make('code', {}, 'python -m pipeline open RUN'), ' shows the graph in Netron\u2019s own page.'),
         ...pictures.map((name) => make('img', { src: `pictures/${name}`, alt: `Picture of the graph: ${name}` })));
 
-    return { count, data, graph, instead, make, query, served };
+    return { count, data, graph, instead, make, operations, query, served };
 })();

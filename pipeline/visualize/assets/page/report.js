@@ -3,7 +3,7 @@
 (() => {
     'use strict';
 
-    const { count, data, graph, instead, make, query, served } = window.page;
+    const { count, data, graph, instead, make, operations, query, served } = window.page;
     const at = (id) => document.getElementById(id);
     const byName = new Map(data.modules.map((module) => [module.name, module]));
     const changed = (module) => module.role === 'adapted' || (module.role === 'trained' && module.trainable > 0);
@@ -39,8 +39,8 @@
             ['', module.kind], ['r', module.r], ['alpha', module.lora_alpha], ['scaling', module.scaling],
             ['dropout', module.lora_dropout], ['adapters', inside ? sums.adapters : null],
             ['trainable', sums.trainable ? count(sums.trainable) : null], ['frozen', sums.frozen ? count(sums.frozen) : null],
-            [data.flops_per ? `FLOPs per ${data.flops_per}` : 'FLOPs', sums.flops ? count(sums.flops) : null],
-            ['by the adapter', sums.adapter_flops ? `+${count(sums.adapter_flops)}` : null],
+            [data.flops_per ? `FLOPs per ${data.flops_per}` : 'FLOPs', sums.flops ? operations(sums.flops) : null],
+            ['by the adapter', sums.adapter_flops ? `+${operations(sums.adapter_flops)}` : null],
             ['update', module.relative_update !== undefined ? percent(module.relative_update) : null],
             ['norm', typeof sums.update_norm === 'number' ? short(sums.update_norm) : null]
         ];
@@ -181,13 +181,13 @@
             element.setAttribute('aria-label', `${module.name}: ${told ? `${measure.title} ${text}` : changed(module) ? 'trained in full' : 'untouched'}`);
         }
         const ticks = values.length === 0 ? [] : most > least ? [least, most] : [most];
-        at('scale').replaceChildren(
+        at('scale').replaceChildren(...[
             make('span', {}, measure.title),
             ticks.length > 1 && make('span', { class: 'number' }, measure.text(ticks[0])),
             make('span', { class: 'gradient', style: { background: ticks.length > 1 ? `linear-gradient(to right, ${VIRIDIS.join()})` : `rgb(${colourAt(0.5)})` } }),
             ticks.length > 0 && make('span', { class: 'number' }, `${measure.text(ticks[ticks.length - 1])}${beyond ? ' and more' : ''}`),
             make('span', { class: 'swatch cell untouched apart' }), make('span', {}, 'untouched')
-        );
+        ].filter(Boolean));
         for (const button of at('measures').children) {
             button.setAttribute('aria-checked', String(button.dataset.key === measure.key));
             button.tabIndex = button.dataset.key === measure.key ? 0 : -1;
