@@ -14,8 +14,8 @@ from pipeline.export.graph.outline import Outline
 
 __all__ = ["gather"]
 
-_MOST = 60
-"""Nodes of the top level, at most, that stay as they are."""
+_MOST = 24
+"""Blocks, at most, that stay as they are: beyond, the edges to each of them fill the page."""
 _SECTION = 10
 _SUMMED = (
     "params.trainable",
@@ -27,9 +27,7 @@ _SUMMED = (
 
 
 def gather(view: ir.Model) -> None:
-    """Put the blocks of a folded graph into sections of ten, if there are too many at the top."""
-    if len(view.graph) <= _MOST:
-        return
+    """Put the blocks of a folded graph into sections of ten, if there are many in a row."""
     chains: dict[tuple[str, str], dict[int, ir.Node]] = defaultdict(dict)
     for node in view.graph:
         path, _, number = (node.name or "").rpartition(".")
@@ -37,16 +35,16 @@ def gather(view: ir.Model) -> None:
         if node.domain and named is not None and number.isdigit():
             chains[path, named[1]][int(number)] = node
     folder = Folder(view)
-    for (path, title), blocks in chains.items():
+    for (path, _), blocks in chains.items():
+        if len(blocks) <= _MOST:
+            continue
         for first in range(0, max(blocks) + 1, _SECTION):
             group = [blocks[n] for n in range(first, first + _SECTION) if n in blocks]
-            if len(group) > 1 and len(blocks) > _SECTION:
-                folder.contract(group, _section(view, path, title, first, group))
+            if len(group) > 1:
+                folder.contract(group, _section(view, path, first, group))
 
 
-def _section(
-    view: ir.Model, path: str, title: str, first: int, group: Sequence[ir.Node]
-) -> Outline:
+def _section(view: ir.Model, path: str, first: int, group: Sequence[ir.Node]) -> Outline:
     last = first + len(group) - 1
     formal = {
         value: argument.name
@@ -58,7 +56,7 @@ def _section(
     told = _sums(group)
     return Outline(
         domain="nn",
-        op_type=f"{title}_{first}_to_{last}",
+        op_type=f"Blocks_{first}_to_{last}",
         name=f"{path}.{first}-{last}",
         path=path,
         parents=(),
