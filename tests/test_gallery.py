@@ -48,10 +48,12 @@ REPLACED = (
     (OFTRotationModule, "_cayley_batch"), (BOFTLayer, "cayley_batch"), (OrthLayer, "get_matrix"),
     (ShiraLinear, "get_delta_weight"), (FrodLinear, "_get_frod_tensors"),
     (FrodLinear, "_sparse_activation_mm"), (c3a, "BlockCircularConvolution"),
-    (FourierFTLayer, "get_delta_weight"), (PolyRouter, "forward"), (CPTEmbedding, "forward"), (torch.linalg, "solve"),
+    (FourierFTLayer, "get_delta_weight"), (PolyRouter, "forward"), (CPTEmbedding, "forward"),
+    (torch.linalg, "solve"),
 )  # fmt: skip
 REWRITTEN = [
-    *(KINDS[name] for name in ("BOFT", "PSOFT", "SHiRA", "FRoD", "C3A", "Poly", "HRA", "CPT", "FourierFT")),
+    *(KINDS[name] for name in ("BOFT", "PSOFT", "SHiRA", "FRoD", "C3A", "Poly", "HRA", "CPT")),
+    KINDS["FourierFT"],
     Kind(
         name="OFT, exact", type=PeftType.OFT,
         settings=each(oft_block_size=16, use_cayley_neumann=False),
