@@ -7,35 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Compose
+from conftest import Compose, moved
 
 from pipeline.artifacts import AdaptedModel, Examples, ExportedModel, TrainedModel
 from pipeline.build import build_stage
 from pipeline.errors import CheckError
 
 Run = Callable[..., ExportedModel]
-
-
-@pytest.fixture(scope="module")
-def trained(adapted: AdaptedModel, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    """The adapted model with every trainable weight moved off its start, as training would."""
-    return moved(adapted, tmp_path_factory.mktemp("trained") / "adapter", by=0.3)
-
-
-def moved(adapted: AdaptedModel, folder: Path, by: float) -> TrainedModel:
-    import torch
-
-    model = adapted.load(trainable=True)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in model.parameters():
-            if value.requires_grad:
-                value += by * torch.randn(value.shape, generator=generator)
-    model.save_pretrained(folder, save_embedding_layers=False)
-    return TrainedModel(
-        adapted=adapted, folder=folder, steps=1, best_step=1, metric="macro_f1",
-        best_metric=0.5, train_loss=1.0, processes=1, device="cpu", precision="no",
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,11 @@ def draw_short(
     return view, plan
 
 
-@pytest.fixture(scope="module", params=CASES)
+# One family on every run; the others take some seconds each.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name == "bert" else pytest.mark.slow) for name in CASES],
+)
 def both(request: pytest.FixtureRequest) -> Both:
     case = CASES[request.param]
     model, placement = placed(case, case.build())
@@ -308,6 +312,7 @@ def state(model: nn.Module) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma3", "t5", "gpt2", "bert"])
 def test_the_model_is_as_before_also_after_an_error(name: str) -> None:
     case = CASES[name]
@@ -322,6 +327,7 @@ def test_the_model_is_as_before_also_after_an_error(name: str) -> None:
     assert state(model) == before
 
 
+@pytest.mark.slow
 def test_without_values_the_graph_is_the_same_and_passes_the_checker(tmp_path: Path) -> None:
     with torch.device("meta"):
         model, placement = placed(LLAMA, LLAMA.build())
@@ -351,6 +357,7 @@ def test_without_values_the_graph_is_the_same_and_passes_the_checker(tmp_path: P
     assert len(left_out[0]) > 6 * 9
 
 
+@pytest.mark.slow
 def test_each_block_tells_its_own_numbers() -> None:
     model, placement = placed(BERT, BERT.build())
     norms = {module.name: number / 7 for number, module in enumerate(placement.adapted, start=1)}
@@ -377,6 +384,7 @@ def test_each_block_tells_its_own_numbers() -> None:
         assert written(function) == written(whole.functions[name])
 
 
+@pytest.mark.slow
 def test_what_a_module_costs_is_known_of_every_block() -> None:
     model, _ = placed(LLAMA, LLAMA.build())
     whole = trace(model, LLAMA.inputs(), LLAMA.axes, opset=20)
@@ -543,6 +551,7 @@ def test_tied_blocks_keep_their_weight_in_common() -> None:
     assert "blocks.0.inside.bias" in chain.own
 
 
+@pytest.mark.slow
 def test_blocks_that_read_a_prefix_each_are_refused() -> None:
     """A prefix of PEFT reaches each block as a slice of one tensor, by the number of the block."""
     case = CASES["gpt2"]

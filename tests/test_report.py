@@ -17,7 +17,7 @@ from pipeline.errors import MachineError
 from pipeline.placement import Module, Placement
 from pipeline.visualize import Netron, browser
 from pipeline.visualize.facts import figures, read_run
-from pipeline.visualize.modules import described, place, sums
+from pipeline.visualize.modules import described, places, sums
 from pipeline.visualize.pages import number, percent
 from pipeline.visualize.pictures import way_to_an_adapter
 
@@ -82,18 +82,32 @@ def test_name_that_begins_another_is_not_around_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "block", "part"),
+    ("blocks", "inside", "place"),
     [
-        ("bert.encoder.layer.3.attention.self.query", "bert.encoder.layer.3", "attention.self.query"),
-        ("encoder.block.0.layer.1.DenseReluDense.wi", "encoder.block.0", "layer.1.DenseReluDense.wi"),
-        ("features.3", "features.3", "Linear"),
-        ("classifier", "", "classifier"),
-        ("conv1", "", "conv1"),
+        # layers of one class
+        ({"encoder.layer.0": "Layer", "encoder.layer.1": "Layer"}, "self.query",
+         ("encoder.layer.1", "self.query")),
+        # blocks in blocks: the outermost
+        ({"block.0": "Block", "block.1": "Block", "block.0.layer.1": "Attention",
+          "block.1.layer.1": "Attention"}, "q", ("block.1", "layer.1.q")),
+        # a list of unlike modules
+        ({"head.0": "Flatten", "head.1": "Mlp"}, "dense", ("", "head.1.dense")),
+        ({"classifier": "Head"}, "dense", ("", "classifier.dense")),
     ],
 )  # fmt: skip
-def test_first_number_in_a_name_counts_the_blocks(name: str, block: str, part: str) -> None:
-    found = place(module(name))
-    assert (found.block, found.part) == (block, part)
+def test_blocks_are_the_outermost_numbered_modules_of_one_class(
+    blocks: dict[str, str], inside: str, place: tuple[str, str]
+) -> None:
+    containers = [module(name, type=kind) for name, kind in blocks.items()]
+    leaves = [module(f"{name}.{inside}", frozen=1) for name in blocks]
+    found = places(model(*containers, *leaves))[leaves[-1].name]
+    assert (found.block, found.part) == place
+
+
+def test_list_of_layers_without_modules_inside_has_no_blocks() -> None:
+    """As in `nn.Sequential(Conv2d, Conv2d)`: each is told of by its name."""
+    found = places(model(module("features.0", frozen=1), module("features.1", frozen=1)))
+    assert {each.block for each in found.values()} == {""}
 
 
 def test_module_that_is_no_node_leads_to_the_nearest_around_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.visualize.modules import place
+from pipeline.visualize.modules import places
 from pipeline.visualize.pages import number, rounded
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ class Difference:
 
 def before_and_after(placement: Placement) -> tuple[Difference, ...]:
     """Return what became of every module of the base model."""
+    where = places(placement)
     return tuple(
         Difference(
             name=module.name,
-            block=place(module).block,
+            block=where[module.name].block,
             status=module.role if _changed(module) else "untouched",
             left=module.type,
             right=_words(module),
@@ -48,10 +49,11 @@ def between(left: Placement, right: Placement) -> tuple[Difference, ...]:
     """Return how two runs treat every module of either; those of the left come first."""
     ours = {each.name: each for each in left.modules if _counts(each)}
     theirs = {each.name: each for each in right.modules if _counts(each)}
+    where = places(right) | places(left)
     return tuple(
         Difference(
             name=name,
-            block=place(ours.get(name) or theirs[name]).block,
+            block=where[name].block,
             status=_status(ours.get(name), theirs.get(name)),
             left=_words(ours.get(name)),
             right=_words(theirs.get(name)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Place", "Sums", "described", "place", "sums"]
+__all__ = ["Place", "Sums", "described", "places", "sums"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +40,29 @@ class Sums:
     """The root of the sum of the squares."""
 
 
-def place(module: Module) -> Place:
-    """Return the place that the name tells: a number in it counts blocks, the first one."""
-    parts = module.name.split(".")
-    for index, part in enumerate(parts):
-        if part.isdecimal():
-            inside = ".".join(parts[index + 1 :])
-            return Place(block=".".join(parts[: index + 1]), part=inside or module.type)
-    return Place(block="", part=module.name)
+def places(placement: Placement) -> dict[str, Place]:
+    """Return the place of every module.
+
+    A block is the outermost numbered module around it that has modules inside, and of whose class
+    there are others: `encoder.layer.3`, but not the one layer of an unlike list.
+    """
+    around = {module.name.rpartition(".")[0] for module in placement.modules}
+    numbered = [
+        module
+        for module in placement.modules
+        if module.name in around and module.name.rpartition(".")[2].isdecimal()
+    ]
+    kinds = Counter(module.type for module in numbered)
+    blocks = {module.name for module in numbered if kinds[module.type] > 1}
+    return {module.name: _place(module.name, blocks) for module in placement.modules}
+
+
+def _place(name: str, blocks: set[str]) -> Place:
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        if (block := ".".join(parts[:end])) in blocks:
+            return Place(block=block, part=".".join(parts[end:]))
+    return Place(block="", part=name)
 
 
 def sums(placement: Placement) -> dict[str, Sums]:
@@ -89,15 +104,13 @@ def described(placement: Placement, nodes: Collection[str]) -> list[dict[str, ob
         nodes: Names of the nodes of its graph. A module that is none gets the nearest around it
             as `node`, or null for the top level.
     """
-    whole = sums(placement)
+    whole, where = sums(placement), places(placement)
     found: list[dict[str, object]] = []
     for module in placement.modules:
-        where = place(module)
         told = {key: value for key, value in asdict(module).items() if value not in (None, 0)}
         found.append({
             **told,
-            "block": where.block,
-            "part": where.part,
+            **asdict(where[module.name]),
             "node": _nearest(module.name, nodes),
             "sums": asdict(whole[module.name]),
         })  # fmt: skip

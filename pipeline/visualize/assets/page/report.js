@@ -147,7 +147,7 @@
                 return make('td', {}, inside);
             })));
         const heads = parts.map((part) => make('th', { scope: 'col', title: part }, ...broken(part)));
-        return make('table', { class: parts.length > 12 ? 'many' : null, 'aria-label': 'Modules of each block; arrow keys move, Enter opens' },
+        return make('table', { 'aria-label': 'Modules of each block; arrow keys move, Enter opens' },
             make('thead', {}, make('tr', {}, make('th', { title: stem }), ...heads)), make('tbody', {}, ...body));
     };
 
@@ -217,11 +217,15 @@
         }
     };
 
+    const has = (measure) => cells.some(({ module }) => changed(module) && typeof measure.value(module) === 'number');
     const showMap = () => {
         const blocks = table();
         at('cells').append(...[blocks, others(!blocks)].filter(Boolean));
+        colour(MEASURES.find(has) || MEASURES[3]); // the widths depend on the values
+        if (blocks && blocks.offsetWidth > at('cells').clientWidth) {
+            blocks.className = 'many';
+        }
         at('cells').addEventListener('keydown', walk);
-        const has = (measure) => cells.some(({ module }) => changed(module) && typeof measure.value(module) === 'number');
         const buttons = MEASURES.map((measure) => make('button', {
             type: 'button', role: 'radio', 'data-key': measure.key, title: has(measure) ? measure.title : `${measure.title}: not known`,
             disabled: !has(measure), onclick: () => colour(measure)
@@ -272,7 +276,7 @@
     };
     const branch = (place, depth) => {
         let whole = place;
-        while (whole.children.size === 1 && !(whole.module && own(whole.module))) { // a box in a box
+        while (whole.children.size === 1 && !/^\d+$/.test(whole.label) && !(whole.module && own(whole.module))) { // a box in a box
             const [inner] = whole.children.values();
             whole = { ...inner, label: `${whole.label}.${inner.label}` };
         }
@@ -344,7 +348,7 @@
         );
     };
 
-    at('figures').append(...data.figures.map(([name, value, about]) => make('div', {}, make('dt', {}, name), make('dd', {}, value), make('dd', {}, about))));
+    at('figures').append(...data.figures.map(([name, value, about]) => make('div', {}, make('dt', {}, name), make('dd', {}, value), make('dd', {}, about.replace(/ %/g, '\u00a0%')))));
     at('links').append(
         ...(data.compare ? [make('a', { href: 'compare.html' }, 'Compare with the base')] : []),
         ...(data.pictures.length > 0 ? [make('span', { class: 'quiet' }, 'Pictures: ', ...data.pictures.flatMap((name, index) => [
