@@ -52,8 +52,6 @@ class Onnx:
                 although it was trained, or a weight is not finite. The message has the numbers.
         """
         trained, examples = given
-        files = folder / "onnx"
-        files.mkdir(parents=True)
         if trained.steps == 0:
             return self._draw(trained, folder)
         return self._export(trained, examples, folder)
@@ -65,6 +63,7 @@ class Onnx:
 
         adapted = trained.adapted
         base, files = adapted.base, folder / "onnx"
+        files.mkdir()
         task = task_named(base.task)
         sample = task.example(base.load_tokenizer())
         axes = task.dynamic_axes(tuple(sample))
@@ -103,6 +102,7 @@ class Onnx:
         task, tokenizer = trainable_task(base.task), base.load_tokenizer()
         model = trained.load()
         _check_finite(model)
+        files.mkdir()
         parity = Parity(task, examples.load("test"), task.collate(tokenizer), self.tolerance)
         sample = parity.sample
         axes = task.dynamic_axes(tuple(sample))

@@ -46,7 +46,8 @@ def places(placement: Placement) -> dict[str, Place]:
     A block is the outermost numbered module around it that has modules inside, and of whose class
     there are others: `encoder.layer.3`, but not the one layer of an unlike list.
     """
-    around = {module.name.rpartition(".")[0] for module in placement.modules}
+    names = [module.name.split(".") for module in placement.modules]
+    around = {".".join(parts[:end]) for parts in names for end in range(1, len(parts))}
     numbered = [
         module
         for module in placement.modules
