@@ -172,7 +172,10 @@ _KINDS = (
     ),
     Kind(name="DEFT", type=PeftType.DEFT, settings=each(r=4)),
     Kind(name="DeLoRA", type=PeftType.DELORA, settings=each(r=4)),
-    Kind(name="FourierFT", type=PeftType.FOURIERFT, settings=each(n_frequency=50)),
+    Kind(
+        name="FourierFT", type=PeftType.FOURIERFT,
+        settings=each(n_frequency=50, init_weights=True),
+    ),
     Kind(name="FRoD", type=PeftType.FROD, settings=each(sparse_rate=0.05, progressbar=False)),
     Kind(name="GLoRA", type=PeftType.GLORA, settings=each(r=4)),
     Kind(name="GraLoRA", type=PeftType.GRALORA, settings=each(r=4, alpha=8)),

@@ -29,7 +29,16 @@ from pipeline.build import build_stage
 from pipeline.cli import main
 from pipeline.errors import ConfigError, MachineError, StageError
 from pipeline.placement import Module, Placement
-from pipeline.visualize import Netron, asked_port, find_view, how_to_look, should_open, show, viewer
+from pipeline.visualize import (
+    Netron,
+    asked_port,
+    find_view,
+    how_to_look,
+    installed,
+    should_open,
+    show,
+    viewer,
+)
 from pipeline.visualize.colours import ADAPTED, BASE, RUNS, UNTOUCHED, Ink, marks, roles
 from pipeline.visualize.server import Server
 
@@ -142,8 +151,17 @@ def files(folder: Path) -> set[str]:
 
 
 def test_folder_holds_our_pages_the_graphs_one_netron_and_nothing_else(folder: Path) -> None:
-    netron = {*viewer._FILES, "models.js", "preset.js", "sync.js", "LICENSE-netron.txt"}
-    pages = {"page.css", "page.js", "report.css", "report.js", "compare.css", "compare.js"}
+    netron = {*installed.FILES, "models.js", "preset.js", "sync.js", "LICENSE-netron.txt"}
+    pages = {
+        "page.css",
+        "page.js",
+        "report.css",
+        "report.js",
+        "map.js",
+        "tree.js",
+        "compare.css",
+        "compare.js",
+    }
     models = {"adapted.onnx", "adapted.onnx.data", "base.onnx"}
     assert files(folder) == {
         "index.html", "compare.html", "placement.json",
@@ -233,8 +251,8 @@ def test_netron_is_told_of_both_graphs_and_their_colours(folder: Path) -> None:
 
 def test_installed_netron_is_the_one_that_our_page_relies_on() -> None:
     """Fails with the release of Netron that changes what we use, and names it."""
-    viewer._page(viewer._read(viewer._installed(), "index.html"))
-    viewer._check(viewer._installed())
+    viewer._page(installed.read(installed.find_netron(), "index.html"))
+    installed.assert_known(installed.find_netron())
 
 
 @pytest.mark.parametrize(
@@ -257,13 +275,13 @@ def test_unknown_netron_is_warned_of_in_one_line_and_the_report_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = tmp_path / "netron"
-    shutil.copytree(viewer._installed(), other, ignore=shutil.ignore_patterns("*.py", "mlir*"))
+    shutil.copytree(installed.find_netron(), other, ignore=shutil.ignore_patterns("*.py", "mlir*"))
     if was is None:
         (other / file).unlink()
     else:
         source = (other / file).read_text(encoding="utf-8")
         (other / file).write_text(source.replace(was, "something else"), encoding="utf-8")
-    monkeypatch.setattr(viewer, "_installed", lambda: other)
+    monkeypatch.setattr(viewer, "find_netron", lambda: other)
     folder = make(given, tmp_path / "out")
     (said,) = (each.getMessage() for each in caplog.records if each.levelname == "WARNING")
     assert re.search(
@@ -313,7 +331,7 @@ def test_folder_without_netron_is_shown_in_its_stock_page(
 def test_missing_netron_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MachineError, match="pip install netron"):
-        viewer._installed()
+        installed.find_netron()
 
 
 # --- what it cannot show

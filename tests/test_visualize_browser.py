@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -319,11 +321,11 @@ def test_stock_page_would_not_open_in_two_years(
     chromium: Browser, folder: Path, tmp_path: Path
 ) -> None:
     """The test before proves something only while this one passes."""
-    from pipeline.visualize import viewer
+    from pipeline.visualize import installed
 
     shutil.copytree(folder, tmp_path / "view")
     stock = tmp_path / "view" / "netron" / "index.html"
-    shutil.copyfile(viewer._installed() / "index.html", stock)
+    shutil.copyfile(installed.find_netron() / "index.html", stock)
     with Server(tmp_path / "view") as server, visit(chromium) as (page, _):
         page.clock.set_system_time(datetime.now().astimezone() + timedelta(days=730))
         page.goto(f"{server.address}netron/")
@@ -618,6 +620,57 @@ def test_two_runs_are_shown_side_by_side(page: Page, folder: Path, tmp_path: Pat
         expect(page.locator("#legend")).to_contain_text("set alike (5)")
         left.locator(node(page, BLOCK)).get_by_text("ƒ", exact=True).click()
         expect(right.locator(node(page, ADAPTER))).to_be_visible()
+
+
+# --- all of it, by the script
+
+
+def browse(*views: Path) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).parent.parent / "scripts" / "browse"
+    command = [sys.executable, str(script), *map(str, views)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("chromium")
+def test_script_that_looks_at_views_finds_them_right_and_says_how_long_they_took(
+    folder: Path, tmp_path: Path
+) -> None:
+    done = browse(folder, compare(folder, folder, tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        rf"^ok .*{folder}: report \d\.\d\d s, graph .*{ADAPTER.replace('1', '0')}", done.stdout
+    )
+    assert done.stdout.count("0 requests to other hosts") == 2
+    assert done.stdout.endswith("2 of 2 views are right\n")
+
+
+@pytest.mark.usefixtures("chromium")
+@pytest.mark.parametrize(
+    ("file", "was", "is_now", "said"),
+    [
+        ("netron/preset.js", "add(`:is(", "void (`:is(", "is rgb("),
+        pytest.param(
+            "netron/sync.js",
+            "view._updateTarget(",
+            "Boolean(",
+            "compare: ",
+            marks=pytest.mark.slow,  # waits for what does not come
+        ),
+        ("page/page.js", "'use strict';", "fetch('http://192.0.2.1/');", "192.0.2.1"),
+        ("page/report.js", "placement.json", "nothing.json", "links to nothing.json"),
+    ],
+)
+def test_script_that_looks_at_views_finds_what_is_wrong(
+    file: str, was: str, is_now: str, said: str, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "view")
+    source = (tmp_path / "view" / file).read_text(encoding="utf-8")
+    assert was in source
+    (tmp_path / "view" / file).write_text(source.replace(was, is_now), encoding="utf-8")
+    done = browse(tmp_path / "view")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert said in done.stdout
+    assert done.stdout.endswith("0 of 1 views are right\n")
 
 
 # --- time

@@ -52,5 +52,5 @@ class Report:
             "pictures": list(self.pictures),
         }
         texts = {"title": title, "about": sentence(self.model, self.placement, run)}
-        files = ("page.css", "report.css", "page.js", "report.js")
+        files = ("page.css", "report.css", "page.js", "report.js", "map.js", "tree.js")
         put_page("report.html", folder / "index.html", texts, data, files)

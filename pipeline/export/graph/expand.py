@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
 
 from pipeline.export.graph.clone import Blocks, by_number
-from pipeline.export.graph.repeat import Chain, Plan
+from pipeline.export.graph.plan import Chain, Plan
 
 __all__ = ["Irregular", "lengthen"]
 
