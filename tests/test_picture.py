@@ -16,11 +16,12 @@ from transformers import BertConfig, BertForSequenceClassification
 from pipeline.adapter.placement import place
 from pipeline.artifacts import AdaptedModel, Examples, ExportedModel, TrainedModel
 from pipeline.build import build_stage
-from pipeline.export.graph import fold, gather, save, trace
+from pipeline.export.graph import fold, gather, save, shorten, trace
 from pipeline.export.graph.costs import TOKENS
 from pipeline.export.picture import operations
 from pipeline.export.updates import with_updates
 from pipeline.placement import Placement
+from pipeline.tasks import task_named
 
 WIDTH, INNER, LAYERS, R = 32, 64, 2, 8  # of model=random_bert and adapter=lora
 QUERY = "bert.encoder.layer.1.attention.self.query"
@@ -281,3 +282,23 @@ def test_many_blocks_are_shown_in_tens_and_compute_the_same(tmp_path: Path) -> N
     given = inputs(3, 12)
     (found,) = session.run(None, {name: value.numpy() for name, value in given.items()})
     np.testing.assert_allclose(found, adapted(**given).logits.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["inspect_llama3_8b", "inspect_llama3_70b", "inspect_gpt3"])
+def test_of_a_shipped_shape_two_blocks_are_traced(
+    recipe: str, composed: Compose, tmp_path: Path
+) -> None:
+    config = composed(f"+recipe={recipe}")
+    made: dict[str, object] = {}
+    for name in ("model", "data", "adapter"):
+        stage = build_stage(name, config[name])
+        given = {"model": None, "data": made.get("model")}.get(name, tuple(made.values()))
+        (tmp_path / name).mkdir()
+        made[name] = stage.run(given, tmp_path / name)  # type: ignore[attr-defined]
+    adapted = made["adapter"]
+    assert isinstance(adapted, AdaptedModel)
+    sample = task_named(adapted.base.task).example(adapted.base.load_tokenizer())
+    model = adapted.architecture()
+    with shorten(model, {name: value.to("meta") for name, value in sample.items()}) as plan:
+        (blocks,) = (chain.kept for chain in plan.chains)
+        assert blocks == (0, 1)
