@@ -195,7 +195,7 @@
         };
     };
 
-    Object.assign(graft, { key, opened, select, stackFor, ready: () => {}, changed: () => {} });
+    Object.assign(graft, { opened, pathTo, select, stackFor, ready: () => {}, changed: () => {} });
     let current = null;
     Object.defineProperty(window, '__view__', {
         get: () => current,

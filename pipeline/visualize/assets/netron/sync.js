@@ -51,14 +51,27 @@
         }
     };
 
+    // The way to the innermost of these nodes that is here and can be opened: another model may
+    // have levels more or less around it.
+    const wayTo = (view, names) => {
+        const top = view._path[view._path.length - 1].target;
+        for (let number = names.length; number > 0; number--) {
+            const path = graft.pathTo(names[number - 1], top);
+            if (path && path.every((node) => node.type && Array.isArray(node.type.nodes))) {
+                return { way: path.map((node) => node.name), missing: names[number] || null };
+            }
+        }
+        return { way: [], missing: names[0] || null };
+    };
+
     const follow = async (view, wanted) => {
-        const stack = graft.stackFor(view, wanted.path);
+        const { way, missing } = wayTo(view, wanted.path);
+        const stack = graft.stackFor(view, way);
         if (stack[0] !== view._path[0]) {
             await view._updateTarget(view._model, stack);
         }
-        const whole = stack.length === wanted.path.length + 1;
-        tell({ is: 'followed', missing: whole ? null : wanted.path[stack.length - 1] });
-        if (whole && view.target) {
+        tell({ is: 'followed', missing });
+        if (!missing && view.target) {
             place(view, wanted);
         }
     };

@@ -23,6 +23,7 @@
         netron = graph({ model: 'adapted', node: asked && nodeOf(asked) }, 'The model in Netron', (said) => {
             if (said.is === 'ready') {
                 document.documentElement.dataset.drawn = String(Math.round(performance.now()));
+                window.scrollTo(0, 0); // Netron takes the focus, and on a small screen the place
             }
         });
         at('graph').append(netron.frame);
