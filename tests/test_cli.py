@@ -41,9 +41,10 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
 def test_help_names_the_recipes_the_groups_and_the_commands(tmp_path: Path) -> None:
     done = pipeline("--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert "recipe: lora_bert" in done.stdout
-    assert "data: csv, hub, jsonl, parquet, support" in done.stdout
+    assert "recipe: inspect_gpt3, inspect_llama3_70b, inspect_llama3_8b, lora_bert" in done.stdout
+    assert "data: csv, hub, jsonl, none, parquet, support" in done.stdout
     assert "python -m pipeline open" in done.stdout
+    assert "python -m pipeline compare RUN RUN" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -327,6 +328,7 @@ TINY = (
     "data=jsonl",
     "finetune.num_train_epochs=1",
     "visualize.open=never",
+    "visualize.pictures=never",
     "visualize.weights=false",
 )
 

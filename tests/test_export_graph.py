@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from pipeline.adapter.placement import place
-from pipeline.placement import Placement
 from pipeline.export.graph import fold, save, trace
 from pipeline.export.graph.order import convex_parts
+from pipeline.placement import Placement
 
 WIDTH, LABELS, LAYERS = 32, 3, 2
 AXES = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
@@ -338,7 +338,7 @@ def test_twelve_layers_fit_on_one_screen(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_merged_model_shows_what_was_trained_though_its_structure_does_not(tmp_path: Path) -> None:
+def test_a_merged_model_shows_what_was_trained(tmp_path: Path) -> None:
     adapted, placement = with_lora(bert())
     with torch.no_grad():
         expected = adapted(**batch(3, 7)).logits.numpy()

@@ -32,7 +32,7 @@ socket.socket.connect = guarded(socket.socket.connect)
 """
 TINY = (
     "+recipe=lora_bert", "model=random_bert", "data=jsonl", "finetune.num_train_epochs=1",
-    "visualize.open=never",
+    "visualize.open=never", "visualize.pictures=never",
 )  # fmt: skip
 
 
