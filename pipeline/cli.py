@@ -10,6 +10,7 @@ once by Hydra, in the run folder that was claimed in between.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -56,6 +57,7 @@ def main() -> None:
     # What is made here is needed until the end; looking for garbage every 700 objects costs a
     # quarter of a drawing.
     gc.set_threshold(100_000, 50, 100)
+    atexit.register(gc.freeze)  # and at the end, when all of it goes anyway, two seconds
     here = str(Path.cwd())
     if here not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, here)  # a user's class is found by `graft` as by `python -m pipeline`

@@ -121,6 +121,10 @@ def norms(family: Family) -> Mapping[str, object]:
     return {"target_modules": list(family.norms)}
 
 
+def shadow(family: Family) -> Mapping[str, object]:
+    return {"r": 4, "target_modules": family.blocks}
+
+
 def tokens(family: Family) -> Mapping[str, object]:
     return {"token_indices": list(range(3, 40)), "target_modules": [family.embedding]}
 
@@ -199,7 +203,7 @@ _KINDS = (
     Kind(name="PVeRA", type=PeftType.PVERA, settings=each(r=8)),
     Kind(name="RandLoRA", type=PeftType.RANDLORA, settings=each(r=4), noise=0.01),
     Kind(name="RoAd", type=PeftType.ROAD, settings=each(group_size=16)),
-    Kind(name="Shadow", type=PeftType.SHADOW, settings=each(r=4, target_modules=None)),
+    Kind(name="Shadow", type=PeftType.SHADOW, settings=shadow),
     Kind(name="SHiRA", type=PeftType.SHIRA, settings=each(r=4)),
     Kind(name="Supertuning", type=PeftType.SUPERTUNING, settings=each(sparsity=0.9)),
     Kind(name="TinyLoRA", type=PeftType.TINYLORA, settings=each(r=2)),

@@ -110,21 +110,27 @@ def check_nodes(graph: onnx.ModelProto, adapted: Adapted) -> None:
 
 
 def adapters(adapted: Adapted) -> set[str]:
-    """Return the paths, in the base model, of PEFT's outermost layers.
+    """Return the paths, in the base model, of PEFT's outermost layers that run.
 
     What adds virtual tokens changes no layer: its one adapter is the encoder of the prompt, which
-    PEFT keeps beside the base model.
+    PEFT keeps beside the base model. T5 never calls `shared`: two other modules have its weights.
     """
-    if adapted.model.active_peft_config.is_prompt_learning and hasattr(
-        adapted.model, "prompt_encoder"
-    ):
+    if hasattr(adapted.model, "prompt_encoder"):
         return {PROMPT}
-    found = [
-        name
+    layers = {
+        name: module
         for name, module in adapted.model.get_base_model().named_modules()
         if isinstance(module, BaseTunerLayer | AdaptedAttention | AdaptedAttentionGPT)
+    }
+    run: set[str] = set()
+    hooks = [
+        layer.register_forward_pre_hook(lambda *_, name=name: run.add(name))
+        for name, layer in layers.items()
     ]
-    return {name for name in found if not any(name.startswith(f"{other}.") for other in found)}
+    answer(adapted, 2, 8)
+    for hook in hooks:
+        hook.remove()
+    return {name for name in run if not any(name.startswith(f"{other}.") for other in run)}
 
 
 def drawn_adapters(graph: onnx.ModelProto) -> dict[str, onnx.NodeProto]:

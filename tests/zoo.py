@@ -38,6 +38,8 @@ class Family:
     feed_forward: tuple[str, ...] = ()
     """For IA3, which scales what enters these."""
     norms: tuple[str, ...] = ()
+    blocks: str | None = None
+    """Pattern of the repeated layers, where PEFT does not find them itself."""
     embedding: str | None = None
     """Of the words; None for images."""
     prompt: Mapping[str, int] = field(default_factory=dict)
@@ -128,6 +130,7 @@ _FAMILIES = (
         make=of("BertForSequenceClassification", "BertConfig", **BERT),
         inputs=text, axes=TEXT, task="SEQ_CLS",
         targets=("query", "value"), feed_forward=("intermediate.dense",),
+        blocks=r".*\.encoder\.layer\.\d+",
         norms=("LayerNorm",), embedding="word_embeddings",
     ),
     Family(
@@ -135,6 +138,7 @@ _FAMILIES = (
         make=of("RobertaForSequenceClassification", "RobertaConfig", **BERT, pad_token_id=1),
         inputs=text, axes=TEXT, task="SEQ_CLS",
         targets=("query", "value"), feed_forward=("intermediate.dense",),
+        blocks=r".*\.encoder\.layer\.\d+",
         norms=("LayerNorm",), embedding="word_embeddings",
     ),
     Family(
@@ -146,6 +150,7 @@ _FAMILIES = (
         ),
         inputs=text, axes=TEXT, task="SEQ_CLS",
         targets=("q_lin", "v_lin"), feed_forward=("ffn.lin1",),
+        blocks=r".*\.transformer\.layer\.\d+",
         norms=("sa_layer_norm", "output_layer_norm"), embedding="word_embeddings",
         prompt={"token_dim": WIDTH, "num_layers": LAYERS, "num_attention_heads": HEADS},
     ),
@@ -157,6 +162,7 @@ _FAMILIES = (
         ),
         inputs=text, axes=TEXT, task="SEQ_CLS",
         targets=("query", "value"), feed_forward=("ffn_output",),
+        blocks=r".*\.albert_layers\.\d+",
         norms=("full_layer_layer_norm",), embedding="word_embeddings",
         prompt={"token_dim": 16},
     ),
@@ -195,6 +201,7 @@ _FAMILIES = (
         inputs=translation, task="SEQ_2_SEQ_LM",
         axes={**TEXT, "decoder_input_ids": {0: "batch", 1: "decoder_sequence"}},
         targets=("q", "v"), feed_forward=("wo",), norms=("layer_norm",), embedding="shared",
+        blocks=r".*\.block\.\d+",
     ),
     Family(
         name="ViT",

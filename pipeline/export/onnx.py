@@ -58,6 +58,7 @@ class Onnx:
 
     def _draw(self, trained: TrainedModel, folder: Path) -> ExportedModel:
         """Write the two pictures of a model that was not trained: shapes, no values."""
+        from pipeline.export.beside import Beside
         from pipeline.export.graph import save
         from pipeline.export.picture import Architecture, bare, with_operations
 
@@ -68,23 +69,22 @@ class Onnx:
         sample = task.example(base.load_tokenizer())
         axes = task.dynamic_axes(tuple(sample))
         plain, model = base.architecture(adapted.labels), adapted.architecture()
-        before = Architecture(plain, sample, axes, opset=self.opset)
-        after = Architecture(model, sample, axes, opset=self.opset)
-        placement = with_operations(
-            adapted.placement, before.operations, after.operations, before.per
-        )
-        placement.save(folder / "placement.json")
         title = type(plain).__name__
-        save(
-            after.view(placement, title=title, facts=_facts(trained, model, folder)),
-            files / "adapted.view.onnx",
-            weights=None,
-        )
-        save(
-            before.view(bare(placement, plain), title=title, facts=_about(base)),
-            files / "base.view.onnx",
-            weights=None,
-        )
+
+        def draw_base() -> tuple[Mapping[str, float], str]:
+            drawn = Architecture(plain, sample, axes, opset=self.opset)
+            costs = with_operations(adapted.placement, drawn.operations, {}, drawn.per)
+            view = drawn.view(bare(costs, plain), title=title, facts=_about(base))
+            save(view, files / "base.view.onnx", weights=None)
+            return drawn.operations, drawn.per
+
+        before = Beside(draw_base)
+        after = Architecture(model, sample, axes, opset=self.opset)
+        operations, per = before.result()
+        placement = with_operations(adapted.placement, operations, after.operations, per)
+        placement.save(folder / "placement.json")
+        view = after.view(placement, title=title, facts=_facts(trained, model, folder))
+        save(view, files / "adapted.view.onnx", weights=None)
         log.info("    drawn without values: there is nothing trained to export")
         return ExportedModel(
             view=files / "adapted.view.onnx",

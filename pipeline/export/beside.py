@@ -1,0 +1,67 @@
+"""Do two things at once: one here, one in a copy of this process."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+__all__ = ["Beside"]
+
+log = logging.getLogger(__name__)
+Made = TypeVar("Made")
+
+_SECONDS = 300.0
+"""After which the copy is given up: it may wait for a lock that a thread held when it was made."""
+
+
+class Beside(Generic[Made]):
+    """Something that is being made while the caller goes on.
+
+    The copy knows all that this process has imported and loaded, so it starts at once. Where a
+    process cannot be copied safely, or there is one processor, the work is done when it is asked
+    for; and it is done again here when the copy fails, so that an error is seen where it belongs.
+    """
+
+    def __init__(self, make: Callable[[], Made]) -> None:
+        """Start.
+
+        Args:
+            make: Uses no graphics card; what it returns can be pickled.
+        """
+        self._make = make
+        self._receiver: Connection | None = None
+        if sys.platform == "linux" and (os.cpu_count() or 1) > 1:
+            context = multiprocessing.get_context("fork")
+            self._receiver, sender = context.Pipe(duplex=False)
+            self._process = context.Process(target=_send, args=(make, sender), daemon=True)
+            self._process.start()
+            sender.close()
+
+    def result(self) -> Made:
+        """Wait for it, and return it."""
+        if self._receiver is not None:
+            try:
+                if self._receiver.poll(_SECONDS):
+                    made: Made = self._receiver.recv()
+                    return made
+            except EOFError:
+                pass
+            finally:
+                self._process.kill()
+                self._process.join()
+            log.debug("the copy made nothing")
+        return self._make()
+
+
+def _send(make: Callable[[], object], sender: Connection) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the threads of the process that was copied are not in the copy
+    sender.send(make())
