@@ -100,6 +100,8 @@ def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
     ]
     assert len(seeds) >= 3
     assert set(seeds) == {7}
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

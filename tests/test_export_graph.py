@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from pipeline.adapter.placement import place
 from pipeline.export.graph import fold, save, trace
-from pipeline.export.graph.order import convex_parts
+from pipeline.export.graph.folding.order import convex_parts
 from pipeline.placement import Placement
 
 WIDTH, LABELS, LAYERS = 32, 3, 2

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from pipeline.adapter.placement import place
 from pipeline.export.graph import fold, save, trace
-from pipeline.export.graph.expand import Irregular, lengthen
-from pipeline.export.graph.plan import Plan
-from pipeline.export.graph.repeat import shorten
+from pipeline.export.graph.repeating.expand import Irregular, lengthen
+from pipeline.export.graph.repeating.plan import Plan
+from pipeline.export.graph.repeating.repeat import shorten
 from pipeline.placement import Placement
 
 WORDS, WIDTH, HEADS, INNER = 97, 32, 4, 48

@@ -37,7 +37,7 @@ from truth import (
 )
 from zoo import FAMILIES
 
-from pipeline.export.graph.traceable import traceable
+from pipeline.export.graph.tracing.traceable import traceable
 
 MET = [
     ("BERT", "LoRA"), ("RoBERTa", "rsLoRA"), ("DistilBERT", "DoRA"), ("T5", "IA3"),

@@ -17,7 +17,7 @@ from pipeline.adapter.placement import place
 from pipeline.artifacts import AdaptedModel, Examples, ExportedModel, TrainedModel
 from pipeline.build import build_stage
 from pipeline.export.graph import fold, gather, save, shorten, trace
-from pipeline.export.graph.costs import TOKENS
+from pipeline.export.graph.tracing.costs import TOKENS
 from pipeline.export.picture import operations
 from pipeline.export.updates import with_updates
 from pipeline.placement import Placement

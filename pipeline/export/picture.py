@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.export.graph import Irregular, fold, gather, lengthen, shorten, trace
-from pipeline.export.graph.tree import base_name
+from pipeline.export.graph.folding.tree import base_name
 from pipeline.placement import Module, Placement
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor, nn
 
-    from pipeline.export.graph.costs import Operations
+    from pipeline.export.graph.tracing.costs import Operations
 
 __all__ = ["Architecture", "bare", "operations", "with_operations"]
 

@@ -19,7 +19,9 @@ __all__ = [
     "Scope",
     "call_of",
     "infer",
+    "is_adapter",
     "is_parameter",
+    "is_trained",
     "move_into",
     "record",
     "scopes_in",
@@ -64,6 +66,16 @@ def call_of(node: ir.Node) -> tuple[str, str] | None:
     """Return name and target of the torch call behind a node: `linear_3`, `aten.linear.default`."""
     call: tuple[str, str] | None = node.meta.get(_CALL)
     return call
+
+
+def is_adapter(scope: Scope) -> bool:
+    """Tell a layer that PEFT put around or in place of a layer of the base model."""
+    return scope.type.startswith("peft.tuners.") and not scope.class_name.endswith("Model")
+
+
+def is_trained(scope: Scope) -> bool:
+    """Tell PEFT's wrapper around a module that is trained in full."""
+    return scope.type.startswith("peft.utils.")
 
 
 def is_parameter(value: ir.Value) -> bool:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.tensor_adapters import TorchTensor
 
-from pipeline.export.graph.clone import Blocks, by_number
-from pipeline.export.graph.plan import Chain, Plan
+from pipeline.export.graph.repeating.clone import Blocks, by_number
+from pipeline.export.graph.repeating.plan import Chain, Plan
 
 __all__ = ["Irregular", "lengthen"]
 

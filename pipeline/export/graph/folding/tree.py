@@ -13,21 +13,11 @@ from itertools import pairwise
 
 import onnx_ir as ir
 
-from pipeline.export.graph.scopes import Scope, scopes_of
+from pipeline.export.graph.scopes import Scope, is_adapter, scopes_of
 
-__all__ = ["Tree", "base_name", "is_adapter", "is_trained", "plant"]
+__all__ = ["Tree", "base_name", "plant"]
 
 _INSERTED = re.compile(r"\.(?:modules_to_save\.[^.]+|base_layer)(?=\.|$)")
-
-
-def is_adapter(scope: Scope) -> bool:
-    """Tell a layer that PEFT put around or in place of a layer of the base model."""
-    return scope.type.startswith("peft.tuners.") and not scope.class_name.endswith("Model")
-
-
-def is_trained(scope: Scope) -> bool:
-    """Tell PEFT's wrapper around a module that is trained in full."""
-    return scope.type.startswith("peft.utils.")
 
 
 def base_name(path: str, home: str) -> str:

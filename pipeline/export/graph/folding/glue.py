@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from pipeline.export.graph.order import convex_parts, producers
+from pipeline.export.graph.folding.order import convex_parts, producers
+from pipeline.export.graph.folding.tree import Tree
 from pipeline.export.graph.scopes import scopes_of
 from pipeline.export.graph.sizes import size_of
-from pipeline.export.graph.tree import Tree
 
 __all__ = ["connected", "glue_of"]
 

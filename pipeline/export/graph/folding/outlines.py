@@ -9,12 +9,12 @@ from functools import partial
 
 import onnx_ir as ir
 
-from pipeline.export.graph.arguments import Arguments
-from pipeline.export.graph.captions import FORMULAS, Captions
-from pipeline.export.graph.names import adapter_title, formal_name, formal_name_in_adapter
-from pipeline.export.graph.outline import Outline
-from pipeline.export.graph.scopes import Scope, scopes_of
-from pipeline.export.graph.tree import Tree, is_adapter
+from pipeline.export.graph.folding.captions import FORMULAS, Captions
+from pipeline.export.graph.folding.names import adapter_title, formal_name, formal_name_in_adapter
+from pipeline.export.graph.folding.outline import Outline
+from pipeline.export.graph.folding.tree import Tree
+from pipeline.export.graph.scopes import Scope, is_adapter, scopes_of
+from pipeline.export.graph.tracing.arguments import Arguments
 
 __all__ = ["Outlines"]
 

@@ -12,12 +12,18 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from pipeline.export.graph.arguments import Arguments, observe, operands
-from pipeline.export.graph.clean import clean
-from pipeline.export.graph.costs import operations
-from pipeline.export.graph.scopes import Scope, is_parameter, move_into, record, scopes_of
-from pipeline.export.graph.traceable import traceable
-from pipeline.export.graph.tree import is_adapter
+from pipeline.export.graph.scopes import (
+    Scope,
+    is_adapter,
+    is_parameter,
+    move_into,
+    record,
+    scopes_of,
+)
+from pipeline.export.graph.tracing.arguments import Arguments, observe, operands
+from pipeline.export.graph.tracing.clean import clean
+from pipeline.export.graph.tracing.costs import operations
+from pipeline.export.graph.tracing.traceable import traceable
 
 if TYPE_CHECKING:
     from peft import PeftModel

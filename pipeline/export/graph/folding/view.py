@@ -9,16 +9,23 @@ from dataclasses import replace
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from pipeline.export.graph.arguments import Arguments
-from pipeline.export.graph.captions import Captions
-from pipeline.export.graph.fold import Folder
-from pipeline.export.graph.glue import connected, glue_of
-from pipeline.export.graph.order import convex_parts
-from pipeline.export.graph.outline import Outline
-from pipeline.export.graph.outlines import Outlines
-from pipeline.export.graph.scopes import Scope, call_of, is_parameter, scopes_of
+from pipeline.export.graph.folding.captions import Captions
+from pipeline.export.graph.folding.fold import Folder
+from pipeline.export.graph.folding.glue import connected, glue_of
+from pipeline.export.graph.folding.order import convex_parts
+from pipeline.export.graph.folding.outline import Outline
+from pipeline.export.graph.folding.outlines import Outlines
+from pipeline.export.graph.folding.tree import plant
+from pipeline.export.graph.scopes import (
+    Scope,
+    call_of,
+    is_adapter,
+    is_parameter,
+    is_trained,
+    scopes_of,
+)
 from pipeline.export.graph.sizes import size_of
-from pipeline.export.graph.tree import is_adapter, is_trained, plant
+from pipeline.export.graph.tracing.arguments import Arguments
 from pipeline.placement import Placement
 
 __all__ = ["fold"]

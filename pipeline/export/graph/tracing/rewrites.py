@@ -5,7 +5,13 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from pipeline.export.graph.scopes import is_parameter, move_into, scopes_of
-from pipeline.export.graph.shapes import constant, fix_expansion, fix_target, join, whole_numbers
+from pipeline.export.graph.tracing.shapes import (
+    constant,
+    fix_expansion,
+    fix_target,
+    join,
+    whole_numbers,
+)
 
 __all__ = ["rewrite"]
 

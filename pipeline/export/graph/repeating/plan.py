@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from torch import Tensor
 
-from pipeline.export.graph.arguments import Arguments
-from pipeline.export.graph.costs import Operations
 from pipeline.export.graph.scopes import Scope, move_into, scopes_of
+from pipeline.export.graph.tracing.arguments import Arguments
+from pipeline.export.graph.tracing.costs import Operations
 
 __all__ = ["Chain", "Plan"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from pipeline.export.graph.fold import Folder
-from pipeline.export.graph.outline import Outline
+from pipeline.export.graph.folding.fold import Folder
+from pipeline.export.graph.folding.outline import Outline
 
 __all__ = ["gather"]
 

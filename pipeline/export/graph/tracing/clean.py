@@ -10,8 +10,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
-from pipeline.export.graph.rewrites import rewrite
 from pipeline.export.graph.scopes import infer, is_parameter
+from pipeline.export.graph.tracing.rewrites import rewrite
 
 __all__ = ["clean"]
 

@@ -22,7 +22,7 @@ from peft.tuners.shira.layer import Linear as ShiraLinear
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pipeline.export.graph import rewritten
+from pipeline.export.graph.tracing import rewritten
 
 __all__ = ["traceable"]
 

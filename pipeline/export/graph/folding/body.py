@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from pipeline.export.graph.boundary import Boundary
-from pipeline.export.graph.outline import Outline
+from pipeline.export.graph.folding.boundary import Boundary
+from pipeline.export.graph.folding.outline import Outline
 from pipeline.export.graph.scopes import scopes_of
 from pipeline.export.graph.sizes import Size
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from pipeline.export.graph.body import TOLD, build, signature
-from pipeline.export.graph.boundary import boundary
-from pipeline.export.graph.order import producers, window
-from pipeline.export.graph.outline import Outline
+from pipeline.export.graph.folding.body import TOLD, build, signature
+from pipeline.export.graph.folding.boundary import boundary
+from pipeline.export.graph.folding.order import producers, window
+from pipeline.export.graph.folding.outline import Outline
 from pipeline.export.graph.scopes import move_into
 
 __all__ = ["TOLD", "Folder"]

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.export.graph.plan import Chain, Plan
-from pipeline.export.graph.signature import Block, signatures
-from pipeline.export.graph.watch import uses
+from pipeline.export.graph.repeating.plan import Chain, Plan
+from pipeline.export.graph.repeating.signature import Block, signatures
+from pipeline.export.graph.repeating.watch import uses
 
 __all__ = ["shorten"]
 

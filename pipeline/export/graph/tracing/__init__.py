@@ -1,0 +1,1 @@
+"""From a torch model to a flat graph in which everything has torch's own names."""
