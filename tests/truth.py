@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import torch
 from kinds import KINDS, Adapted
@@ -21,6 +22,8 @@ from zoo import FAMILIES
 
 from pipeline.adapter.placement import place
 from pipeline.export.graph import fold, save, trace
+from pipeline.export.picture import operations, with_operations
+from pipeline.placement import Placement
 
 WEIGHTS = "weights.data"
 MOST_NODES = 60
@@ -35,6 +38,7 @@ class Shown:
 
     adapted: Adapted
     file: Path
+    placement: Placement
 
     def graph(self) -> onnx.ModelProto:
         """Return the picture, with its weights."""
@@ -45,8 +49,14 @@ class UnshownError(Exception):
     """A step between the model and its picture failed; the message names it."""
 
 
-def show(family: str, kind: str, folder: Path) -> Shown:
+def show(family: str, kind: str, folder: Path, base: ir.Model | None = None) -> Shown:
     """Draw one model with one adapter into `folder`.
+
+    Args:
+        family: Of the model.
+        kind: Of the adapter.
+        folder: To draw into.
+        base: The trace of the model without adapters, to say what these cost.
 
     Raises:
         RefusedError: PEFT does not put this kind of adapter into this model.
@@ -57,11 +67,14 @@ def show(family: str, kind: str, folder: Path) -> Shown:
         placement = place(adapted.model, adapted.before)
     with step("not exportable"):
         flat = trace(adapted.model, adapted.inputs(2, 8), adapted.axes, opset=20)
+    if base is not None:
+        per = base.graph.meta["graft.operations"].per
+        placement = with_operations(placement, operations(base), operations(flat), per)
     with step("not folded"):
         view = fold(flat, placement, title=f"{family}, {kind}", facts={"base_model": "tiny"})
     with step("not saved"):
         save(view, folder / "view.onnx", weights=WEIGHTS)
-    return Shown(adapted=adapted, file=folder / "view.onnx")
+    return Shown(adapted=adapted, file=folder / "view.onnx", placement=placement)
 
 
 @contextmanager
