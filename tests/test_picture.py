@@ -14,7 +14,7 @@ from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from pipeline.adapter.placement import place
-from pipeline.artifacts import AdaptedModel, Examples, ExportedModel, TrainedModel
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples, ExportedModel, TrainedModel
 from pipeline.build import build_stage
 from pipeline.export.graph import fold, gather, save, shorten, trace
 from pipeline.export.graph.tracing.costs import TOKENS
@@ -92,6 +92,16 @@ def test_the_nodes_and_the_model_say_what_they_cost(untrained: ExportedModel) ->
     block = told(nodes(untrained.view)["bert.encoder.layer.1"])
     assert block["adapters"] == "2"
     assert block["params.trainable"] == str(2 * R * (WIDTH + WIDTH))
+
+
+def test_the_model_says_which_run_and_which_weights_it_is_of(
+    untrained: ExportedModel, base: BaseModel
+) -> None:
+    said = told(onnx.load(untrained.view, load_external_data=False))
+    assert said["base_model"] == base.name
+    assert said["base_weights.model.safetensors"] == f"sha256 {base.weights[0].sha256}"
+    assert "/" not in said["run"], "a folder outside of outputs tells no more than its name"
+    assert said["peft.target_modules"] == "query, value"
 
 
 def test_the_base_costs_the_same_without_adapters(untrained: ExportedModel) -> None:

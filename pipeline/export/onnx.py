@@ -186,7 +186,7 @@ def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str
     if isinstance(targets, set | list | tuple):
         settings["target_modules"] = ", ".join(sorted(targets))
     told = {
-        "run": "/".join(folder.parent.parts[-2:]),
+        "run": _run(folder.parent),
         **_about(trained.adapted.base),
         **{f"peft.{key}": str(settings[key]) for key in shown if key in settings},
         "trained.steps": str(trained.steps),
@@ -196,6 +196,16 @@ def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str
     return told
 
 
+def _run(folder: Path) -> str:
+    """Name a run as it is found below `outputs`; of a folder elsewhere, no more than its name."""
+    *_, above, name, run = ("", "", *folder.parts)
+    return f"{name}/{run}" if above == "outputs" else run
+
+
 def _about(base: BaseModel) -> dict[str, str]:
     told = {"base_model": base.name}
-    return told if base.revision is None else told | {"base_revision": base.revision}
+    if base.revision is not None:
+        told["base_revision"] = base.revision
+    for file in base.weights:
+        told[f"base_weights.{file.path.name}"] = f"sha256 {file.sha256}"
+    return told
