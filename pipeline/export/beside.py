@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -64,4 +65,5 @@ def _send(make: Callable[[], object], sender: Connection) -> None:
     import torch
 
     torch.set_num_threads(1)  # the threads of the process that was copied are not in the copy
-    sender.send(make())
+    with suppress(Exception):  # it is made again, and fails again, where the caller sees it
+        sender.send(make())
