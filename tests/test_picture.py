@@ -154,6 +154,16 @@ def test_a_picture_without_values_is_that_of_the_trained_model(
     assert dims[0] == dims[1]
 
 
+def test_nothing_but_the_adapters_differs_from_the_base(exported: ExportedModel) -> None:
+    def steps(file: Path) -> list[tuple[str, str]]:
+        model = onnx.load(file, load_external_data=False)
+        (block,) = (each for each in model.functions if each.name == "BertLayer_1")
+        seen = [(node.op_type, node.name) for node in block.node if node.op_type != "Constant"]
+        return [(kind.replace("LoraLinear", "Linear"), name) for kind, name in seen]
+
+    assert steps(exported.view) == steps(exported.base_view)
+
+
 def test_the_norm_of_an_update_is_that_of_scaling_times_b_times_a(
     exported: ExportedModel,
     trained: TrainedModel,

@@ -21,7 +21,7 @@ _END = 2**63 - 1
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> None:
     """Replace a node by something shorter that computes the same, if it is one of those we know."""
-    if node.op_type == "Reshape":
+    if node.op_type == "Reshape" and not _is_of_that_shape(node):
         fix_target(graph, node)
     elif node.op_type == "Conv":
         _drop_bias(node)
@@ -94,10 +94,12 @@ def _cut(node: ir.Node) -> tuple[int, int, int] | None:
 
 
 def _does_nothing(node: ir.Node) -> bool:
-    """Recognise what tracing a mask leaves behind: all of an axis, plus 0, and true."""
+    """Recognise what tracing leaves behind: all of an axis, the shape it has, plus 0, and true."""
     data, *rest = node.inputs
     if data is None:
         return False
+    if node.op_type == "Reshape":
+        return data.const_value is None and _is_of_that_shape(node)
     constants = [constant(value) if value is not None else None for value in rest]
     if node.op_type == "Slice" and data.const_value is None:
         start, end, _, *step = constants if len(constants) > 2 else [None] * 3
@@ -108,6 +110,14 @@ def _does_nothing(node: ir.Node) -> bool:
     if node.op_type == "Add" and data.dtype == ir.DataType.INT64:
         return 0 in pair and pair.count(None) == 1 and _keeps_shape(node)
     return node.op_type == "And" and 1 in pair and pair.count(None) == 1 and _keeps_shape(node)
+
+
+def _is_of_that_shape(node: ir.Node) -> bool:
+    """Tell whether a reshape leaves its data as they are."""
+    data, made = node.inputs[0], node.outputs[0]
+    if data is None or data.shape is None or data.shape != made.shape:
+        return False
+    return all(isinstance(axis, int) or axis.value is not None for axis in data.shape)
 
 
 def _keeps_shape(node: ir.Node) -> bool:
