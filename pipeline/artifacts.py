@@ -301,7 +301,7 @@ class ExportedModel:
 
     view: Path
     """The folded ONNX graph for people: adapters and blocks are one node each. Its weights lie
-    beside it in the file of `adapted`."""
+    beside it in the file of `adapted`, if there is one."""
     base_view: Path
     """The base model without adapters, folded the same way: nodes of one module have one name in
     both. Shapes alone, no values."""

@@ -393,9 +393,6 @@ def test_what_a_module_costs_is_known_of_every_block() -> None:
         short = trace(model, LLAMA.inputs(), LLAMA.axes, opset=20)
     plan.rename(short)
     assert short.graph.meta["graft.operations"] == whole.graph.meta["graft.operations"]
-    assert plan.stand_in("base_model.model.model.layers.4.mlp") == (
-        "base_model.model.model.layers.1.mlp"
-    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from pipeline.adapter.placement import place
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples, ExportedModel, TrainedModel
 from pipeline.build import build_stage
+from pipeline.errors import StageError
 from pipeline.export.graph import fold, gather, save, shorten, trace
 from pipeline.export.graph.tracing.costs import TOKENS
 from pipeline.export.picture import operations
@@ -234,6 +235,41 @@ def test_an_update_that_only_merging_shows_is_measured_by_merging(tmp_path: Path
     assert module.update_norm == pytest.approx(float((merged - start).norm()), rel=1e-4)
 
 
+def saved_with_changes(model: PeftModel, folder: Path, **changes: float) -> None:
+    """Save an adapter as it is and again with something added to parameters of these names."""
+    model.save_pretrained(folder / "before")
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            for part, by in changes.items():
+                if part in name and value.requires_grad:
+                    value.add_(by)
+    model.save_pretrained(folder / "after")
+
+
+def test_an_adapter_that_did_not_move_has_an_update_of_zero(tmp_path: Path) -> None:
+    model, placement = adapted_bert(init_lora_weights=False)  # B is random, not zero
+    saved_with_changes(model, tmp_path)
+    found = with_updates(placement, model, tmp_path / "before", tmp_path / "after")
+    assert {module.update_norm for module in found.adapted} == {0.0}
+
+
+def test_a_bias_that_moved_counts_as_an_update_of_its_layer(tmp_path: Path) -> None:
+    model, placement = adapted_bert(bias="all")
+    saved_with_changes(model, tmp_path, **{"query.base_layer.bias": 0.5})
+    found = with_updates(placement, model, tmp_path / "before", tmp_path / "after")
+    assert [module.update_norm for module in found.adapted] == pytest.approx(
+        [math.sqrt(WIDTH * 0.5**2)] * LAYERS
+    )
+
+
+def test_dora_is_not_called_lora() -> None:
+    model, placement = adapted_bert(use_dora=True)
+    view = fold(trace(model, inputs(2, 9), AXES, opset=20), placement, title="x", facts={})
+    titles = {name for domain, name, _ in view.functions if domain == "peft"}
+    assert titles == {"DoraLinear", "TrainedLinear"}
+    assert "norm" in (view.functions["peft", "DoraLinear", ""].doc_string or "")
+
+
 def test_bias_that_is_trained_marks_its_layer_though_the_structure_is_the_same() -> None:
     model, placement = adapted_bert(bias="all")
     flat = trace(model, inputs(2, 9), AXES, opset=20)
@@ -322,3 +358,83 @@ def test_of_a_shipped_shape_two_blocks_are_traced(
     with shorten(model, {name: value.to("meta") for name, value in sample.items()}) as plan:
         (blocks,) = (chain.kept for chain in plan.chains)
         assert blocks == (0, 1)
+
+
+def test_a_mask_of_minus_infinity_is_no_trouble() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.head(x.masked_fill(x > 0, float("-inf")))
+            return made
+
+    given, axes = {"x": torch.randn(2, 6, 8)}, {"x": {0: "batch", 1: "tokens"}}
+    flat = trace(Masked().eval(), given, axes, opset=20)
+    assert operations(flat) == {"head": 2 * 8 * 4}
+    assert flat.graph.meta["graft.operations"].per == f"token in a text of {TOKENS}"
+
+
+def test_a_transposed_convolution_costs_what_its_inputs_spread() -> None:
+    class Wider(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose1d(4, 8, 2, stride=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.up(x)
+            return made
+
+    flat = trace(Wider().eval(), {"x": torch.randn(2, 4, 10)}, {"x": {0: "batch"}}, opset=20)
+    assert operations(flat) == {"up": 2 * 10 * 4 * 8 * 2}
+
+
+def test_what_onnx_cannot_express_is_said_in_one_line() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.histc(x, bins=4)
+
+    with pytest.raises(StageError, match=r"export: Odd cannot be drawn: .*histc"):
+        trace(Odd().eval(), {"x": torch.randn(3, 4)}, {"x": {0: "batch"}}, opset=20)
+
+
+def test_blocks_of_two_classes_in_one_list_are_gathered_in_their_order(tmp_path: Path) -> None:
+    class Plus(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 4)
+            self.act = nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = x + self.act(self.inner(x))
+            return made
+
+    class Other(Plus):
+        pass
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(Other() if n % 8 == 7 else Plus() for n in range(32))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    torch.manual_seed(0)
+    model = Mixed().eval()
+    nothing = Placement(kind="none", modules=(), frozen=0, trainable=0)
+    flat = trace(model, {"x": torch.randn(3, 4)}, {"x": {0: "batch"}}, opset=20)
+    view = fold(flat, nothing, title="x", facts={})
+    gather(view)
+    assert [node.name for node in view.graph] == [
+        "blocks.0-9", "blocks.10-19", "blocks.20-29", "blocks.30-31",
+    ]  # fmt: skip
+    save(view, tmp_path / "view.onnx", weights="weights")
+    onnx.checker.check_model(str(tmp_path / "view.onnx"), full_check=True)
+    given = torch.randn(5, 4)
+    session = onnxruntime.InferenceSession(tmp_path / "view.onnx")
+    (found,) = session.run(None, {"x": given.numpy()})
+    np.testing.assert_allclose(found, model(given).detach().numpy(), rtol=1e-5, atol=1e-5)

@@ -78,9 +78,9 @@ class Onnx:
             save(view, files / "base.view.onnx", weights=None)
             return drawn.operations, drawn.per
 
-        before = Beside(draw_base)
-        after = Architecture(model, sample, axes, opset=self.opset)
-        operations, per = before.result()
+        with Beside(draw_base) as before:
+            after = Architecture(model, sample, axes, opset=self.opset)
+            operations, per = before.result()
         placement = with_operations(adapted.placement, operations, after.operations, per)
         placement.save(folder / "placement.json")
         view = after.view(placement, title=title, facts=_facts(trained, model, folder))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -103,7 +103,7 @@ def with_operations(
         adapted: Those of the adapted one.
         per: What they are counted for.
     """
-    known = {module.name for module in placement.modules}
+    known = [module.name for module in placement.modules]
     before, after = _of_modules(without, known), _of_modules(adapted, known)
 
     def costed(module: Module) -> Module:
@@ -118,16 +118,18 @@ def with_operations(
     return replace(placement, modules=tuple(map(costed, placement.modules)), flops_per=per)
 
 
-def _of_modules(costs: Mapping[str, float], known: set[str]) -> dict[str, float]:
+def _of_modules(costs: Mapping[str, float], known: Sequence[str]) -> dict[str, float]:
     """Sum up by the nearest module that the placement lists: an adapter's parts are in its layer.
 
-    What no listed module holds is the model's own, and counted for its first part.
+    What no listed module holds is the model's own, and counted for its first part: the sum holds.
     """
     found: dict[str, float] = {}
+    listed = set(known)
     for path, cost in costs.items():
         name = path
-        while name and name not in known:
+        while name and name not in listed:
             name = name.rpartition(".")[0]
+        name = name or next(iter(known), "")
         found[name] = found.get(name, 0) + cost
     return found
 

@@ -29,8 +29,10 @@ _PREFIX = "base_model.model."
 def with_updates(placement: Placement, model: PeftModel, before: Path, after: Path) -> Placement:
     """Return the placement with the norm of each module's update.
 
-    For an adapted module that is the Frobenius norm of what merging would add to its weights; for
-    one that is trained in full, of the difference to the weights it started from.
+    For a module with LoRA that is the Frobenius norm of the difference between what merging would
+    add to its weights now and what it would have added at the start; for other adapters, which
+    start from nothing, of what merging adds now; for what is trained in full, biases of adapted
+    modules among it, of the difference to the start. None where PEFT cannot merge.
 
     Args:
         placement: Of the model.
@@ -44,7 +46,11 @@ def with_updates(placement: Placement, model: PeftModel, before: Path, after: Pa
 
     def measured(module: Module) -> Module:
         if module.role == "adapted":
-            norms = _adapter(_layer(inner, module.name))
+            prefix = f"{_PREFIX}{module.name}."
+            norms = _adapter(_layer(inner, module.name), started, prefix)
+            bias = _difference(started, ended, f"{prefix}base_layer.")
+            if norms is not None and bias is not None:
+                norms = math.hypot(norms[0], bias[0]), norms[1]
         elif module.role == "trained":
             norms = _difference(started, ended, f"{_PREFIX}{module.name}.")
         else:
@@ -68,21 +74,58 @@ def _layer(inner: nn.Module, name: str) -> BaseTunerLayer | None:
     return found if isinstance(found, BaseTunerLayer) else None
 
 
-def _adapter(layer: BaseTunerLayer | None) -> tuple[float, float] | None:
-    """Return the norms of the update and of the frozen weights; None when PEFT cannot merge it."""
+def _adapter(
+    layer: BaseTunerLayer | None, started: Mapping[str, Tensor], prefix: str
+) -> tuple[float, float] | None:
+    """Return the norms of the update and of the frozen weights; None when they are not known."""
     if layer is None or not hasattr(layer, "merge"):
         return None
+    if isinstance(layer, LoraLayer):
+        if layer.lora_variant:  # DoRA: what it adds is no product of A and B alone
+            return _merged(layer) if _starts_at_zero(started, prefix) else None
+        return _of_lora(layer, started, prefix)
+    return _merged(layer)
+
+
+def _of_lora(
+    layer: LoraLayer, started: Mapping[str, Tensor], prefix: str
+) -> tuple[float, float] | None:
+    trained = {
+        name: value
+        for name, value in layer.named_parameters()
+        if name.startswith("lora_") and f".{_ADAPTER}" in name
+    }
+    update = layer.get_delta_weight(_ADAPTER).clone()
+    ended = {name: value.detach().clone() for name, value in trained.items()}
+    try:
+        for name, value in trained.items():
+            key = f"{prefix}{name.replace(f'.{_ADAPTER}', '')}"
+            if key not in started:
+                return None
+            value.copy_(started[key])
+        update -= layer.get_delta_weight(_ADAPTER)
+    finally:
+        for name, value in trained.items():
+            value.copy_(ended[name])
+    return _norm([update]), _norm([layer.get_base_layer().weight])
+
+
+def _starts_at_zero(started: Mapping[str, Tensor], prefix: str) -> bool:
+    second = [value for name, value in started.items() if name.startswith(f"{prefix}lora_B")]
+    return bool(second) and not any(value.any() for value in second)
+
+
+def _merged(layer: BaseTunerLayer) -> tuple[float, float] | None:
+    """Return the same of an adapter that starts from nothing, from what merging adds."""
     frozen = list(layer.get_base_layer().parameters(recurse=False))
-    if isinstance(layer, LoraLayer) and not layer.lora_variant:
-        weight = layer.get_base_layer().weight
-        return _norm([layer.get_delta_weight(_ADAPTER)]), _norm([weight])
     before = [value.detach().clone() for value in frozen]
+    differences: list[Tensor] = []
     try:
         layer.merge()
+        differences = [value - old for value, old in zip(frozen, before, strict=True)]
     except (NotImplementedError, ValueError):
         return None
     finally:
-        differences = [value - old for value, old in zip(frozen, before, strict=True)]
         for value, old in zip(frozen, before, strict=True):
             value.copy_(old)  # taking a sum apart again would leave rounding behind
         layer.merged_adapters.clear()

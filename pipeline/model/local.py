@@ -24,7 +24,7 @@ class Local(Source):
             path,
             folder,
             told=str(self.path),
-            name=path.name,
+            name=path.resolve().name,
             task=self.task,
             dropout=self.dropout,
             weights=self.weights,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.visualize.modules import sums
-from pipeline.visualize.pages import Figure, number, percent
+from pipeline.visualize.pages import number, percent
+from pipeline.visualize.settings import told as settings
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -33,7 +34,7 @@ class Run:
     libraries: str
     """`torch 2.13.0, peft 0.21.2`."""
     settings: Mapping[str, str]
-    """`adapter.r` and the like, in the order of the stages."""
+    """`adapter`, its class, `adapter.r` and the like, in the order of the stages."""
     facts: Mapping[str, Any]
     """What the stage finetune said of its result."""
 
@@ -55,29 +56,18 @@ def read_run(view: Path) -> Run | None:
                 key: value
                 for stage in _SETTLED
                 if stage in stages
-                for key, value in _flat(stage, stages[stage].get("settings", {}))
+                for key, value in settings(stages[stage])
             },
             facts=stages.get("finetune", {}).get("facts", {}),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # a folder that was copied elsewhere
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # a folder that was copied elsewhere
         return None
-
-
-def _flat(name: str, value: Any) -> list[Figure]:
-    if isinstance(value, dict):
-        return [each for key, inner in value.items() for each in _flat(f"{name}.{key}", inner)]
-    return [(name, _without_folders(value))]
-
-
-def _without_folders(value: Any) -> str:
-    """Return a setting as text; of a path of the machine only the last name."""
-    if isinstance(value, list):
-        return ", ".join(map(_without_folders, value))
-    text = "none" if value is None else str(value)
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(text).is_absolute() or text.startswith("~"):
-            return kind(text).name
-    return text
 
 
 def figures(
@@ -109,6 +99,8 @@ def figures(
         also = ", ".join(f"{name} {value:.4g}" for name, value in rest)
         found.append((f"test {first[0]}", f"{first[1]:.4g}", also or "on the test split"))
     facts = run.facts if run is not None else {}
+    if facts.get("steps") == 0:
+        found.append(("training", "not trained", "the adapters are as they start"))
     if facts.get("metric") and facts.get("best_metric") is not None:
         found.append((
             f"validation {facts['metric']}",

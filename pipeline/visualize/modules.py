@@ -6,14 +6,18 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.errors import StageError
+from pipeline.placement import Placement
+
 if TYPE_CHECKING:
-    from pipeline.placement import Module, Placement
+    from pipeline.placement import Module
 
 T = TypeVar("T")
 
-__all__ = ["Place", "Sums", "described", "places", "sums"]
+__all__ = ["Place", "Sums", "described", "places", "read_placement", "sums"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,20 @@ class Sums:
     adapter_flops: int | None
     update_norm: float | None
     """The root of the sum of the squares."""
+
+
+def read_placement(file: Path) -> Placement:
+    """Return what `Placement.save` wrote.
+
+    Raises:
+        StageError: It cannot be read.
+    """
+    try:
+        return Placement.read(file)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StageError(
+            f"visualize: cannot read {file} ({error}); run the stage export again"
+        ) from error
 
 
 def places(placement: Placement) -> dict[str, Place]:

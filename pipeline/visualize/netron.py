@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.artifacts import ExportedModel, View
-from pipeline.errors import StageError
-from pipeline.placement import Placement
 from pipeline.visualize import graph
 from pipeline.visualize.colours import ADAPTED, BASE, marks, roles
 from pipeline.visualize.compare import put_before_and_after
+from pipeline.visualize.modules import read_placement
 from pipeline.visualize.pictures import draw
 from pipeline.visualize.report import Report
 from pipeline.visualize.viewer import Shown, put_viewer
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from pipeline.placement import Placement
 
 __all__ = ["Netron"]
 
@@ -48,7 +49,7 @@ class Netron:
 
     def run(self, given: ExportedModel, folder: Path) -> View:
         adapted, base = graph.read(given.view), graph.read(given.base_view)
-        placement = _read_placement(given.placement)
+        placement = read_placement(given.placement)
         (folder / "models").mkdir()
         graph.put(adapted, given.view, folder / "models" / "adapted.onnx", weights=self.weights)
         graph.put(base, given.base_view, folder / "models" / "base.onnx", weights=False)
@@ -66,15 +67,6 @@ class Netron:
         return View(folder=folder, open=self.open, port=self.port)
 
 
-def _read_placement(file: Path) -> Placement:
-    try:
-        return Placement.read(file)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StageError(
-            f"visualize: cannot read {file} ({error}); run the stage export again"
-        ) from error
-
-
 def _put_netron(folder: Path, adapted: ModelProto, base: ModelProto, placement: Placement) -> bool:
     """Write the page of the graphs; return whether the installed Netron could be used."""
     changed = roles(placement)
@@ -89,4 +81,7 @@ def _put_netron(folder: Path, adapted: ModelProto, base: ModelProto, placement: 
             marks=marks(base, changed, BASE),
         ),
     ]  # fmt: skip
-    return put_viewer(folder / "netron", shown, graph.operators(adapted) | graph.operators(base))
+    return put_viewer(
+        folder / "netron", shown, graph.operators(adapted) | graph.operators(base),
+        otherwise="The graph opens in its own page instead, without colours and links",
+    )  # fmt: skip

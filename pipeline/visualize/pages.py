@@ -51,8 +51,9 @@ def number(value: float, billion: str = "B") -> str:
         value: At least 0.
         billion: What to call 1e9: `B` of parameters, `G` of operations.
     """
-    for unit, size in (("T", 1e12), (billion, 1e9), ("M", 1e6)):
-        if abs(value) >= size:
+    # Rounded first, to what the unit below would show: 999,960,000 is 1.0 B, not 1,000.0 M.
+    for unit, size, step in (("T", 1e12, 1e8), (billion, 1e9, 1e5), ("M", 1e6, 1)):
+        if round(value / step) * step >= size:
             return f"{value / size:,.1f} {unit}"
     return f"{value:,.0f}"
 

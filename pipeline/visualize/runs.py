@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import MachineError, StageError
-from pipeline.placement import Placement
 from pipeline.visualize import graph
 from pipeline.visualize.colours import RUNS, marks
 from pipeline.visualize.compare import Row, Side, put_compare, totals
 from pipeline.visualize.difference import between, side_roles
 from pipeline.visualize.facts import Run, read_run
+from pipeline.visualize.modules import read_placement
 from pipeline.visualize.show import find_view
 from pipeline.visualize.viewer import Shown, put_viewer
 
@@ -34,12 +36,21 @@ def compare(left: Path, right: Path, home: Path = Path("outputs", "compare")) ->
         The folder.
 
     Raises:
-        StageError: A run has no view, or one of an earlier version.
-        MachineError: The folder cannot be written.
+        StageError: A run has no view, one of an earlier version, or a damaged one.
+        MachineError: The folder cannot be written, or there is no Netron.
     """
     views = [_View(find_view(run, "compare")) for run in (left, right)]
-    found = between(views[0].placement, views[1].placement)
     folder = _new(home)
+    try:
+        _write(folder, views)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(folder: Path, views: Sequence[_View]) -> None:
+    found = between(views[0].placement, views[1].placement)
     (folder / "models").mkdir()
     shown = []
     for key, side, view in zip("ab", ("left", "right"), views, strict=True):
@@ -51,7 +62,9 @@ def compare(left: Path, right: Path, home: Path = Path("outputs", "compare")) ->
             )
         )  # fmt: skip
     operators = frozenset().union(*(graph.operators(view.model) for view in views))
-    seen = put_viewer(folder / "netron", shown, operators)
+    seen = put_viewer(
+        folder / "netron", shown, operators, otherwise="The list is shown without the graphs"
+    )
     sides = tuple(
         Side(key=each.key, name=each.title, about=view.about, nodes=graph.names(view.model))
         for each, view in zip(shown, views, strict=True)
@@ -61,7 +74,6 @@ def compare(left: Path, right: Path, home: Path = Path("outputs", "compare")) ->
         rows=totals(views[0].placement, views[1].placement),
         settings=_settings(views[0].run, views[1].run), graph=seen,
     )  # fmt: skip
-    return folder
 
 
 class _View:
@@ -75,10 +87,18 @@ class _View:
                 "and placement.json; run it again"
             )
         self.model: ModelProto = graph.read(self.file)
-        self.placement = Placement.read(folder / "placement.json")
+        self.placement = read_placement(folder / "placement.json")
         self.run: Run | None = read_run(folder)
-        self.name = f"{self.run.name}, {self.run.started}" if self.run else folder.parent.name
+        self.name = _name(self.run, folder.parent)
         self.about = self.placement.kind
+
+
+def _name(run: Run | None, folder: Path) -> str:
+    """Return the name of a run and its folder's, which tells it from others of that name."""
+    own = folder.name
+    if folder.parent.name.startswith("multirun_"):  # of a sweep, whose runs have a number each
+        own = f"{folder.parent.name}/{own}"
+    return own if run is None or run.name == own else f"{run.name}, {own}"
 
 
 def _new(home: Path) -> Path:

@@ -29,7 +29,8 @@ def find_view(run: Path, command: str = "open") -> Path:
 
     Args:
         run: A run folder, a folder of runs with `latest` in it, the stage's own folder, or a
-            `manifest.json`. The one word `latest` stands for the newest run below `outputs`.
+            `manifest.json`; to open, also a comparison or a folder of them, which stands for the
+            newest. The one word `latest` stands for the newest run below `outputs`.
         command: What asks, as messages begin.
 
     Raises:
@@ -50,10 +51,22 @@ def find_view(run: Path, command: str = "open") -> Path:
             graphs = (*folder.glob("models/*.onnx"), *folder.glob("model.onnx"))
             if graphs and (folder / "index.html").is_file():
                 return folder.resolve()  # `latest` may point elsewhere in a minute
-    raise StageError(
-        f"{command}: nothing to look at in {root}: no 6_visualize/index.html. The run did not get "
-        "that far, as its manifest.json tells; start it again"
-    )
+    if command == "open" and (comparisons := _comparisons(root)):
+        return max(comparisons, key=lambda each: each.stat().st_mtime).resolve()
+    if any((place / "manifest.json").is_file() for place in (root, root / "latest")):
+        why = "The run did not get that far, as its manifest.json tells; start it again"
+    else:
+        why = "It is no run; give a folder that has a manifest.json"
+    raise StageError(f"{command}: nothing to look at in {root}: no 6_visualize/index.html. {why}")
+
+
+def _comparisons(home: Path) -> list[Path]:
+    """Return the folders in `home`, such as `outputs/compare`, that show two runs."""
+    return [
+        page.parent
+        for page in home.glob("*/index.html")
+        if (page.parent / "models" / "a.onnx").is_file()
+    ]
 
 
 def asked_port(folder: Path) -> int:

@@ -94,8 +94,10 @@ class _Easel(Handler):
         elif int(size) > _LARGEST:
             self.send_error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
-            self._studio.take(name, self.rfile.read(int(size)))
-            self._answer(b"", name)
+            picture = self.rfile.read(int(size))
+            if len(picture) == int(size):  # less: the browser went away
+                self._studio.take(name, picture)
+                self._answer(b"", name)
 
     def _answer(self, content: bytes, name: str) -> None:
         self.send_response(HTTPStatus.OK)

@@ -41,13 +41,16 @@ class Shown:
     marks: tuple[Mark, ...]
 
 
-def put_viewer(folder: Path, shown: Sequence[Shown], operators: Collection[str]) -> bool:
+def put_viewer(
+    folder: Path, shown: Sequence[Shown], operators: Collection[str], *, otherwise: str
+) -> bool:
     """Write Netron into `folder`, to show the first of `shown` unless `?model=` asks otherwise.
 
     Args:
         folder: Of the page alone; made here.
         shown: The graphs.
         operators: Types of the nodes in all graphs: those that Netron is to know the schemas of.
+        otherwise: What the warning says becomes of the graphs when it is not written.
 
     Returns:
         Whether it was written. A Netron that differs where we rely on it gets a line of warning,
@@ -62,9 +65,8 @@ def put_viewer(folder: Path, shown: Sequence[Shown], operators: Collection[str])
         assert_known(installed)
     except UnknownNetronError as error:
         log.warning(
-            "visualize: cannot use netron %s: %s. The graph opens in its own page instead, without "
-            "colours and links; for ours: pip install netron==%s",
-            version("netron"), error, SUPPORTED,
+            "visualize: cannot use netron %s: %s. %s; for ours: pip install netron==%s",
+            version("netron"), error, otherwise, SUPPORTED,
         )  # fmt: skip
         return False
     folder.mkdir()

@@ -13,8 +13,12 @@ from pipeline.placement import Module, Placement
 __all__ = ["FORMULAS", "Captions"]
 
 FORMULAS = {
-    "LoraLinear": "y = x W^T + b + scaling (x A^T) B^T, where W = weight and b = bias are frozen, "
+    "LoraLinear": "y = W(x) + scaling B(A(x)): W, the layer as it was with its bias, is frozen; "
     "A = lora_A and B = lora_B are trained",
+    "LoraConv2d": "y = W(x) + scaling B(A(x)): W, the convolution as it was, is frozen; A = lora_A "
+    "convolves to r channels and B = lora_B, 1 x 1, back; both are trained",
+    "DoraLinear": "y = m (W + scaling B A) x / |W + scaling B A| + b, the norm taken by output: "
+    "W = weight and b = bias are frozen; A, B and m = lora_magnitude_vector are trained",
     "Linear": "y = x W^T + b, where W = weight and b = bias",
     "SDPA": "y = softmax(q k^T / sqrt(d) + mask) v",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,8 @@ from pipeline.export.graph.tracing.arguments import Arguments
 
 __all__ = ["Outlines"]
 
+_MAGNITUDE = "lora_magnitude_vector"
+"""What DoRA has and LoRA has not; PEFT gives both one class."""
 _ATTENTION = "aten.scaled_dot_product_attention.default"
 _NOWHERE = Scope("", "")
 
@@ -38,9 +40,11 @@ class Outlines:
         self._parents = parents
         self._counts: Counter[tuple[object, ...]] = Counter()
 
-    def adapter(self, scope: Scope) -> Outline:
-        """Outline a layer of PEFT."""
+    def adapter(self, scope: Scope, weights: Collection[str]) -> Outline:
+        """Outline a layer of PEFT that reads weights of these names."""
         name, title = self._tree.name(scope.path), adapter_title(scope)
+        if any(_MAGNITUDE in weight for weight in weights):
+            title = title.replace("Lora", "Dora", 1)
         numbers = self._captions.numbers(name)
         return replace(
             self.shared(title, scope),

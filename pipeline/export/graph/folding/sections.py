@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from pipeline.export.graph.folding.fold import Folder
+from pipeline.export.graph.folding.order import convex_parts
 from pipeline.export.graph.folding.outline import Outline
 
 __all__ = ["gather"]
@@ -28,19 +29,18 @@ _SUMMED = (
 
 def gather(view: ir.Model) -> None:
     """Put the blocks of a folded graph into sections of ten, if there are many in a row."""
-    chains: dict[tuple[str, str], dict[int, ir.Node]] = defaultdict(dict)
+    chains: dict[str, dict[int, ir.Node]] = defaultdict(dict)
     for node in view.graph:
         path, _, number = (node.name or "").rpartition(".")
-        named = re.fullmatch(r"(.+)_\d+", node.op_type)
-        if node.domain and named is not None and number.isdigit():
-            chains[path, named[1]][int(number)] = node
+        if node.domain and number.isdigit() and re.fullmatch(r".+_\d+", node.op_type):
+            chains[path][int(number)] = node
     folder = Folder(view)
-    for (path, _), blocks in chains.items():
-        if len(blocks) <= _MOST:
+    for path, blocks in chains.items():
+        if len(blocks) <= _MOST or set(blocks) != set(range(len(blocks))):
             continue
-        for first in range(0, max(blocks) + 1, _SECTION):
-            group = [blocks[n] for n in range(first, first + _SECTION) if n in blocks]
-            if len(group) > 1:
+        for first in range(0, len(blocks), _SECTION):
+            group = [blocks[n] for n in range(first, min(first + _SECTION, len(blocks)))]
+            if len(group) > 1 and len(convex_parts(list(view.graph), group)) == 1:
                 folder.contract(group, _section(view, path, first, group))
 
 

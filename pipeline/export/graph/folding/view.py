@@ -93,7 +93,9 @@ class _View:
         for scope, around in self._parents.items():
             if is_adapter(scope) and not any(is_adapter(other) for other in around):
                 self._fit(scope)
-                self._fold(self._members[scope], self._outlines.adapter(scope))
+                members = self._members[scope]
+                read = {value.name or "" for node in members for value in node.inputs if value}
+                self._fold(members, self._outlines.adapter(scope, read))
         self._attention()
         deepest = sorted(self._parents.items(), key=lambda item: len(item[1]), reverse=True)
         for scope, around in deepest:

@@ -51,14 +51,6 @@ class Plan:
     values: Mapping[str, Tensor]
     """Every parameter and buffer of the whole model by its torch names, tied ones by each."""
 
-    def stand_in(self, path: str) -> str:
-        """Return the path of the traced module that is like the module at `path`."""
-        for chain in self.chains:
-            number = chain.number(path)
-            if number is not None:
-                return chain.moved(path, chain.pattern[number])
-        return path
-
     def original(self, path: str) -> str:
         """Return the path that a module of the shortened model has in the whole one."""
         for chain in self.chains:

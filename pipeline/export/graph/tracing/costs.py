@@ -1,8 +1,9 @@
 """Floating-point operations of a traced program, by module.
 
 Counted are contractions (matrix products, convolutions, attention), a multiply-add as two: the
-convention of `torch.utils.flop_counter`. Source: Kaplan et al. 2020, "Scaling Laws for Neural
-Language Models", section 2.1, https://arxiv.org/abs/2001.08361.
+convention of `torch.utils.flop_counter`. Everything else counts as nothing.
+Source: Kaplan et al. 2020, "Scaling Laws for Neural Language Models", section 2.1,
+https://arxiv.org/abs/2001.08361.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ TOKENS = 128
 
 _BATCH = "batch"
 _ATEN = torch.ops.aten
-_PRODUCTS = (_ATEN.linear, _ATEN.mm, _ATEN.bmm, _ATEN.matmul)
+_PRODUCTS = (_ATEN.linear, _ATEN.mm, _ATEN.bmm, _ATEN.matmul, _ATEN.mv)
 _SUMS = (_ATEN.addmm, _ATEN.baddbmm)
 _CONVOLUTIONS = (
     _ATEN.convolution, _ATEN.conv1d, _ATEN.conv2d, _ATEN.conv3d,
 )  # fmt: skip
+
+
+_TRANSPOSED = (_ATEN.conv_transpose1d, _ATEN.conv_transpose2d, _ATEN.conv_transpose3d)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,34 +59,43 @@ def operations(
         axes: Names of the free axes of each input, in the order of the inputs.
         inside: Attribute of the traced wrapper that holds the model proper.
     """
-    free = {name for named in axes.values() for name in named.values()}
-    long = bool(free - {_BATCH})
-    lengths = _lengths(program, axes)
+    lengths, batch, tokens = _lengths(program, axes)
     counted: dict[str, float] = defaultdict(float)
     for node in program.graph.nodes:
         found = sympy.sympify(_flops(node)).subs(lengths)
         if found != 0:
             scopes = scopes_in(node, inside)
             counted[scopes[-1].path if scopes else ""] += float(found)
-    share = TOKENS if long else 1
+    share = batch * (tokens or 1)
     return Operations(
-        per=f"token in a text of {TOKENS}" if long else "example",
+        per="example" if tokens is None else f"token in a text of {tokens}",
         by_module={path: total / share for path, total in counted.items()},
     )
 
 
 def _lengths(
     program: ExportedProgram, axes: Mapping[str, Mapping[int, str]]
-) -> dict[sympy.Expr, int]:
-    """Return the length to count with for each symbol of the program's shapes."""
+) -> tuple[dict[sympy.Expr, int], int, int | None]:
+    """Return the length to count with for each symbol of the shapes, of the batch, of a text.
+
+    An axis that the model has fixed, as a reshape to known lengths does, has the length it has.
+    """
     inputs = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    lengths = {}
+    lengths: dict[sympy.Expr, int] = {}
+    batch, tokens = 1, None
     for name, named in zip(program.graph_signature.user_inputs, axes.values(), strict=False):
         for axis, symbol in named.items():
-            size = inputs[str(name)].meta["val"].shape[axis]
-            if isinstance(size, torch.SymInt):
-                lengths[size.node.expr] = 1 if symbol == _BATCH else TOKENS
-    return lengths
+            length = inputs[str(name)].meta["val"].shape[axis]
+            wanted = 1 if symbol == _BATCH else TOKENS
+            if isinstance(length, torch.SymInt):
+                lengths[length.node.expr] = wanted
+            else:
+                wanted = int(length)
+            if symbol == _BATCH:
+                batch = wanted
+            elif tokens is None:
+                tokens = wanted
+    return lengths, batch, tokens
 
 
 def _flops(node: fx.Node) -> Any:
@@ -103,6 +116,9 @@ def _flops(node: fx.Node) -> Any:
         return 2 * _elements(made.shape) * _size(given[0].shape[-1])
     if operator in _SUMS:
         return 2 * _elements(made.shape) * _size(given[1].shape[-1])
+    if operator in _TRANSPOSED or (operator == _ATEN.convolution and given[6]):
+        # A weight is (in, out / groups, *kernel): each input is spread over all but its first axis.
+        return 2 * _elements(given[0].shape) * _elements(given[1].shape[1:])
     if operator in _CONVOLUTIONS:
         # A weight is (out, in / groups, *kernel): each output sums over all but its first axis.
         return 2 * _elements(made.shape) * _elements(given[1].shape[1:])

@@ -15,6 +15,7 @@ from pipeline.export.graph.tracing.shapes import (
 
 __all__ = ["rewrite"]
 
+_SOMETIMES_NOTHING = {"Add", "And", "Reshape", "Slice"}
 _END = 2**63 - 1
 """How an exporter writes "to the end" of an axis."""
 
@@ -95,6 +96,8 @@ def _cut(node: ir.Node) -> tuple[int, int, int] | None:
 
 def _does_nothing(node: ir.Node) -> bool:
     """Recognise what tracing leaves behind: all of an axis, the shape it has, plus 0, and true."""
+    if node.op_type not in _SOMETIMES_NOTHING:
+        return False
     data, *rest = node.inputs
     if data is None:
         return False

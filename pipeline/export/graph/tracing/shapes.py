@@ -8,6 +8,8 @@ from pipeline.export.graph.sizes import size_of, symbol
 
 __all__ = ["constant", "fix_expansion", "fix_target", "join", "whole_numbers"]
 
+_WHOLE = {ir.DataType.INT64, ir.DataType.INT32, ir.DataType.BOOL}
+
 
 def fix_target(graph: ir.Graph, node: ir.Node) -> None:
     """Replace a target shape that is computed from sizes of the data by a constant one.
@@ -73,8 +75,10 @@ def whole_numbers(graph: ir.Graph, numbers: list[int], name: str) -> ir.Value:
 
 
 def constant(piece: ir.Value) -> int | None:
-    """Return the number that a constant of one element holds; None for anything else."""
+    """Return the whole number or truth that a constant of one element holds; None for others."""
     if piece.const_value is None or piece.const_value.size != 1:
+        return None
+    if piece.const_value.dtype not in _WHOLE:
         return None
     return int(piece.const_value.numpy().reshape(-1)[0])
 

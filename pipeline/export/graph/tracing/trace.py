@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, cast
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
+from torch.export import ExportedProgram
+from torch.onnx import OnnxExporterError
 
+from pipeline.errors import StageError
 from pipeline.export.graph.scopes import (
     Scope,
     is_adapter,
@@ -71,6 +76,7 @@ def trace(
 
     Raises:
         ValueError: The model is in train mode, or the example has an axis of length 1 that varies.
+        StageError: The model does something that ONNX cannot express; the message says what.
     """
     if model.training:
         raise ValueError("trace a model in eval mode: call eval() first")
@@ -78,22 +84,8 @@ def trace(
     if short:
         raise ValueError(f"an axis that varies has length 1 in the example of {', '.join(short)}")
     returned: list[object] = []
-    hook = model.register_forward_hook(lambda _, __, made: returned.append(made))
     with torch.no_grad(), _quiet(), traceable(), observe(model) as seen:
-        made = torch.onnx.export(
-            _Traced(model, inputs),
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            dynamic_shapes={"tensors": tuple(dict(axes.get(name, {})) for name in inputs)},
-            opset_version=opset,
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-        )
-        if made is None or made.exported_program is None:
-            raise RuntimeError("torch.onnx.export returned no program")
-        flat, program = made.model, made.exported_program
-        hook.remove()
+        flat, program = _export(model, inputs, axes, opset, returned)
         flat.graph.outputs[0].name = "logits" if _has_logits(returned[0]) else "output"
         record(flat, program, inside="traced", parameters=_names(model))
         _adopt(flat, model)
@@ -112,6 +104,44 @@ def trace(
         program, {name: axes.get(name, {}) for name in inputs}, inside="traced"
     )
     return flat
+
+
+def _export(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    axes: Mapping[str, Mapping[int, str]],
+    opset: int,
+    returned: list[object],
+) -> tuple[ir.Model, ExportedProgram]:
+    hook = model.register_forward_hook(lambda _, __, made: returned.append(made))
+    try:
+        made = torch.onnx.export(
+            _Traced(model, inputs),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            dynamic_shapes={"tensors": tuple(dict(axes.get(name, {})) for name in inputs)},
+            opset_version=opset,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
+    except (OnnxExporterError, UserError) as error:
+        raise StageError(
+            f"export: {type(model).__name__} cannot be drawn: {_why(error)}"
+        ) from error
+    finally:
+        hook.remove()
+    if made is None or made.exported_program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return made.model, made.exported_program
+
+
+def _why(error: BaseException) -> str:
+    """Return the first line of the error at the root of others, without the colours of a screen."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
 
 
 def _has_logits(made: object) -> bool:

@@ -25,8 +25,9 @@ window.page = (() => {
     };
 
     const short = (billion) => (value) => {
-        for (const [unit, size] of [['T', 1e12], [billion, 1e9], ['M', 1e6]]) {
-            if (Math.abs(value) >= size) {
+        // Rounded first, to what the unit below would show: 999,960,000 is 1.0 B, not 1000.0 M.
+        for (const [unit, size, step] of [['T', 1e12, 1e8], [billion, 1e9, 1e5], ['M', 1e6, 1]]) {
+            if (Math.round(value / step) * step >= size) {
                 return `${(value / size).toFixed(1)} ${unit}`;
             }
         }
