@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from test_visualize import ADAPTER, BLOCK, HEAD, PLACEMENT, data_of, exported, f
 
 from pipeline.artifacts import View
 from pipeline.cli import main
-from pipeline.errors import StageError
+from pipeline.errors import MachineError, StageError
 from pipeline.placement import Module, Placement
-from pipeline.visualize import compare
+from pipeline.visualize import compare, find_view, viewer
 from pipeline.visualize.difference import before_and_after, between, side_roles
 
 
@@ -106,8 +107,8 @@ def run(folder: Path, placement: Placement, r: int) -> Path:
     """Write a run as far as it is looked at."""
     folder.mkdir(parents=True)
     settings = {"r": r, "train": f"/home/ann/{r}.csv", "seed": 0}
-    stages = [{"stage": "adapter", "settings": settings}]
-    told = {"name": folder.name, "started": "2026-11-23T07:54:08+00:00", "versions": {}}
+    stages = [{"stage": "adapter", "by": "pipeline.adapter.Lora", "settings": settings}]
+    told = {"name": "lora_bert", "started": "2026-11-23T07:54:08+00:00", "versions": {}}
     (folder / "manifest.json").write_text(json.dumps({**told, "stages": stages}))
     make(exported(folder / "5_export", placement), folder / "6_visualize")
     return folder
@@ -132,13 +133,41 @@ def test_folder_of_two_runs_stands_alone(runs: tuple[Path, Path]) -> None:
 def test_page_of_two_runs_tells_modules_totals_and_settings(runs: tuple[Path, Path]) -> None:
     data = data_of(compare(*runs) / "index.html")
     assert [side["name"] for side in data["sides"]] == [
-        "r8, 2026-11-23 07:54 UTC", "r16, 2026-11-23 07:54 UTC",
+        "lora_bert, r8", "lora_bert, r16",
     ]  # fmt: skip
     assert data["settings"] == [["adapter.r", "8", "16"], ["adapter.train", "8.csv", "16.csv"]]
     (adapter,) = (each for each in data["modules"] if each["name"] == ADAPTER)
     assert adapter["status"] == "differs"
     assert adapter["left"].startswith("LORA, r = 8")
     assert adapter["right"].startswith("LORA, r = 16")
+
+
+def test_two_runs_of_one_recipe_and_minute_are_told_apart(tmp_path: Path) -> None:
+    names = ("2026-11-23_07-54-08", "2026-11-23_07-54-08_2", "multirun_a/0", "multirun_b/0")
+    folders = [run(tmp_path / name, PLACEMENT, 8) for name in names]
+    told = [
+        side["name"]
+        for left, right in (folders[:2], folders[2:])
+        for side in data_of(compare(left, right, tmp_path / "compare") / "index.html")["sides"]
+    ]
+    assert told == [f"lora_bert, {name}" for name in names]
+
+
+def test_run_that_was_not_trained_differs_by_the_class_of_its_stage(
+    runs: tuple[Path, Path],
+) -> None:
+    for folder, kind, steps in zip(runs, ("NoTraining", "Trainer"), (0, 9), strict=True):
+        told = json.loads((folder / "manifest.json").read_text())
+        told["stages"] = [
+            {
+                "stage": "finetune", "by": f"pipeline.finetune.{kind}",
+                "settings": {"learning_rate": 0.1}, "facts": {"steps": steps},
+            }
+        ]  # fmt: skip
+        (folder / "manifest.json").write_text(json.dumps(told))
+    assert data_of(compare(*runs) / "index.html")["settings"] == [
+        ["finetune", "NoTraining", "Trainer"], ["finetune.learning_rate", "", "0.1"],
+    ]  # fmt: skip
 
 
 def test_no_value_and_no_folder_of_this_machine_goes_along(
@@ -176,6 +205,48 @@ def test_view_of_an_earlier_version_is_named(runs: tuple[Path, Path]) -> None:
     (runs[1] / "6_visualize" / "placement.json").unlink()
     with pytest.raises(StageError, match=r"^compare: .*r16.* earlier version .* run it again"):
         compare(*runs)
+
+
+@pytest.mark.parametrize("content", ["", '{"modules": [', "null", "[]", "{}"])
+def test_damaged_placement_is_said_in_one_line_and_leaves_nothing(
+    runs: tuple[Path, Path], content: str
+) -> None:
+    (runs[1] / "6_visualize" / "placement.json").write_text(content)
+    with pytest.raises(StageError, match=r"^visualize: cannot read .*r16.*placement\.json \(.*\)"):
+        compare(*runs)
+    assert not Path("outputs").exists()
+
+
+def test_comparison_that_fails_half_way_leaves_no_folder(
+    runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MachineError, match="pip install netron"):
+        compare(*runs)
+    assert list(Path("outputs/compare").iterdir()) == []
+
+
+def test_without_a_netron_we_know_the_list_is_shown_alone_and_the_warning_says_so(
+    runs: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "netron").mkdir()
+    monkeypatch.setattr(viewer, "find_netron", lambda: tmp_path / "netron")
+    folder = compare(*runs)
+    assert "The list is shown without the graphs; for ours: pip install" in caplog.text
+    assert "own page" not in caplog.text
+    assert data_of(folder / "index.html")["graph"] is False
+
+
+def test_newest_comparison_stands_for_the_folder_of_them(runs: tuple[Path, Path]) -> None:
+    older, newer = compare(*runs), compare(*runs)
+    os.utime(newer, (9, 9))
+    os.utime(older, (8, 8))
+    assert find_view(Path("outputs/compare")) == newer.resolve()
+    with pytest.raises(StageError, match=r"^compare: nothing to look at in outputs/compare: "):
+        compare(runs[0], Path("outputs/compare"))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pipeline.visualize.facts import figures, read_run
 from pipeline.visualize.modules import described, places, sums
 from pipeline.visualize.pages import number, percent
 from pipeline.visualize.pictures import way_to_an_adapter
+from pipeline.visualize.settings import told as settings
 
 MANIFEST = {
     "name": "lora_bert",
@@ -148,8 +149,9 @@ def test_ranks_that_differ_are_said_as_a_range() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0"), (77578, "77,578"), (22_794_644, "22.8 M"), (70e9, "70.0 B"), (1.5e12, "1.5 T")],
-)
+    [(0, "0"), (77578, "77,578"), (22_794_644, "22.8 M"), (70e9, "70.0 B"), (1.5e12, "1.5 T"),
+     (999_999.6, "1.0 M"), (999_940_000, "999.9 M"), (999_960_000, "1.0 B"), (999.96e9, "1.0 T")],
+)  # fmt: skip
 def test_counts_are_said_as_a_person_reads_them(value: float, text: str) -> None:
     assert number(value) == text
 
@@ -176,6 +178,46 @@ def test_settings_are_told_without_the_folders_of_this_machine(folder: Path) -> 
         "adapter.target_modules": "query, value",
         "finetune.optimizer.lr": "0.001",
     }
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("data.train", "../../home/ann/x.csv", "x.csv"),
+        ("data.train", "clients/ann/x.csv", "x.csv"),
+        ("data.test", ["a/b/x.csv", "~/y.csv"], "x.csv, y.csv"),
+        ("data.source", "file:///home/ann/x", "x"),
+        ("data.source", "//server/ann/", "ann"),
+        ("data.source", "C:\\Users\\ann\\x.csv", "x.csv"),
+        ("data.source", ".\\ann\\x.csv", "x.csv"),
+        # what only looks like one
+        ("model.repo_id", "google-bert/bert-base-uncased", "google-bert/bert-base-uncased"),
+        ("model.path", "org/name-3.1", "org/name-3.1"),
+        ("data.delimiter", "/", "/"),
+        ("adapter.target_modules", r".*\.(q|v)_proj", r".*\.(q|v)_proj"),
+    ],
+)
+def test_only_the_last_name_of_a_path_is_told(key: str, value: Any, text: str) -> None:
+    stage, _, name = key.partition(".")
+    assert settings({"stage": stage, "settings": {name: value}}) == [(key, text)]
+
+
+def test_stage_is_told_by_its_class_and_its_settings() -> None:
+    stage = {"stage": "finetune", "by": "pipeline.finetune.trainer.Trainer", "settings": {"a": 1}}
+    assert settings({**stage, "facts": {"steps": 75}}) == [
+        ("finetune", "Trainer"), ("finetune.a", "1"),
+    ]  # fmt: skip
+
+
+def test_run_without_training_tells_no_setting_of_one(tmp_path: Path) -> None:
+    stage = {
+        "stage": "finetune", "by": "pipeline.finetune.none.NoTraining",
+        "settings": {"learning_rate": 0.001}, "facts": {"steps": 0, "best_metric": None},
+    }  # fmt: skip
+    (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, "stages": [stage]}))
+    data = data_of(make(exported(tmp_path / "5_export"), tmp_path / "6_visualize") / "index.html")
+    assert data["settings"] == [["finetune", "NoTraining"]]
+    assert ["training", "not trained", "the adapters are as they start"] in data["figures"]
 
 
 @pytest.mark.parametrize("manifest", [None, "not json", "[]", '{"name": "x"}'])

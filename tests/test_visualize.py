@@ -41,6 +41,7 @@ from pipeline.visualize import (
 )
 from pipeline.visualize.colours import ADAPTED, BASE, RUNS, UNTOUCHED, Ink, marks, roles
 from pipeline.visualize.server import Server
+from pipeline.visualize.studio import Studio
 
 TITLE = 'Bert "tiny" <b>'
 ADAPTER, BLOCK, HEAD = "layer.0.query", "layer.0", "classifier"
@@ -550,6 +551,15 @@ def test_folders_inside_are_served(server: Server, path: str) -> None:
     assert ask(server, path)[2] == b"the inner page"
 
 
+@pytest.mark.parametrize(("said", "kept"), [(3, {"model.svg": b"svg"}), (1000, {})])
+def test_only_a_whole_picture_is_taken(site: Path, said: int, kept: dict[str, bytes]) -> None:
+    with Studio(site, way=(), seconds=5) as studio:
+        path = studio.page.removeprefix(studio.address).replace("draw.html", "model.svg")
+        head = f"PUT /{path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {said}\r\n\r\n"
+        raw(studio, head.encode() + b"svg")
+        assert studio.pictures == kept
+
+
 def test_both_addresses_of_localhost_answer_on_one_port(server: Server) -> None:
     try:
         socket.create_connection(("::1", port_of(server)), timeout=5).close()
@@ -833,6 +843,11 @@ def test_run_without_a_view_says_what_was_looked_for(run: Path) -> None:
     (run / "6_visualize" / "index.html").unlink()
     with pytest.raises(StageError, match=r"no 6_visualize/index\.html\. .* start it again"):
         find_view(run)
+
+
+def test_folder_that_is_no_run_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"It is no run; give a folder that has a manifest\.json$"):
+        find_view(tmp_path)
 
 
 def test_how_to_look_is_a_command_to_paste(run: Path) -> None:
