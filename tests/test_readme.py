@@ -45,12 +45,25 @@ def test_every_module_is_named_exactly_once_in_the_file_structure() -> None:
     assert sorted(named) == sorted(expected)
 
 
-def test_every_file_that_is_linked_exists() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert "docs/pictures/lora_bert.png" in links
+PAGES = sorted({"README.md", "CONTRIBUTING.md", *tracked("docs/*.md", "docs/adr/*.md")})
+
+
+def test_the_list_of_pages_is_not_empty() -> None:
+    assert {"README.md", "CONTRIBUTING.md"} <= set(PAGES)
+    assert len(PAGES) > 10 or not tracked("docs/*.md"), "only outside of git are pages missing"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_is_linked_exists(page: str) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8"))
     for link in links:
         if not link.startswith("http"):
-            assert (ROOT / link).exists(), link
+            assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_the_pages_show_pictures() -> None:
+    assert "docs/pictures/report.png" in README
+    assert "pictures/compare.png" in (ROOT / "docs/seeing.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", RUNS)
