@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import LABELS, Compose
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import BOFTConfig, LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -308,6 +308,27 @@ def test_a_model_may_return_a_plain_tensor() -> None:
     )
     assert [value.name for value in flat.graph.outputs] == ["output"]
     assert operations(flat) == {"conv": 2 * 36 * 4 * 9, "head": 2 * 4 * 2}
+
+
+@pytest.mark.slow
+def test_an_adapter_of_many_steps_is_shown_in_parts_and_computes_the_same(tmp_path: Path) -> None:
+    model = bert()
+    before = {name: type(module).__name__ for name, module in model.named_modules()}
+    settings = BOFTConfig(boft_block_size=16, target_modules=["query"], task_type="SEQ_CLS")
+    adapted = get_peft_model(model, settings).eval()
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "boft_R" in name:
+                value.normal_(std=0.1)
+    view = fold(
+        trace(adapted, inputs(2, 9), AXES, opset=20), place(adapted, before), title="x", facts={}
+    )
+    assert max(len(list(graph)) for graph in (view.graph, *view.functions.values())) <= 60
+    save(view, tmp_path / "view.onnx", weights="weights")
+    session = onnxruntime.InferenceSession(tmp_path / "view.onnx")
+    given = inputs(3, 12)
+    (found,) = session.run(None, {name: value.numpy() for name, value in given.items()})
+    np.testing.assert_allclose(found, adapted(**given).logits.detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import accumulate
 
 import onnx_ir as ir
 from onnx_ir.passes import common
@@ -129,10 +130,12 @@ class _View:
         own = [node for node in own if scopes_of(node)[-1:] == (scope,)]
         parts = convex_parts(list(self._graph), own) if own else []
         runs = [run for part in parts for run in connected(part)]
-        longest = max(runs, key=len, default=[])[: _MOST // 2]
-        if len(longest) < _FEW:
+        longest = max(runs, key=len, default=[])
+        sizes = list(accumulate(map(self._drawn, longest)))
+        together = [node for node, size in zip(longest, sizes, strict=True) if size <= _MOST]
+        if len(together) < _FEW:
             return False
-        self._fold(longest, self._outlines.steps(scope))
+        self._fold(together, self._outlines.steps(scope))
         return True
 
     def _drawn(self, node: ir.Node) -> int:
