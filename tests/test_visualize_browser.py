@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
+import netron
 import pytest
 import torch
 from playwright.sync_api import (
@@ -73,7 +74,7 @@ def folder(adapted: AdaptedModel, tmp_path_factory: pytest.TempPathFactory) -> P
     plain = adapted.base.architecture(adapted.labels)
     before = Architecture(plain, inputs, axes, opset=20)
     save(
-        before.view(bare(placement, plain), title=TITLE, facts={}),
+        before.view(bare(plain, before.operations, before.per), title=TITLE, facts={}),
         export / "base.onnx",
         weights=None,
     )
@@ -330,6 +331,25 @@ def test_stock_page_would_not_open_in_two_years(
         page.clock.set_system_time(datetime.now().astimezone() + timedelta(days=730))
         page.goto(f"{server.address}netron/")
         expect(page.locator("#message-text")).to_have_text("Please update to the newest version.")
+
+
+def test_stock_netron_opens_the_graph_down_to_the_adapters(chromium: Browser, folder: Path) -> None:
+    from pipeline.visualize import installed
+
+    index = (installed.find_netron() / "index.html").read_text(encoding="utf-8")
+    released = re.search(r'<meta name="date" content="([^"]*)"', index)
+    assert released
+    at = netron.serve(str(folder / "models" / "adapted.onnx"), None)
+    here = f"http://localhost:{at[1]}/"
+    try:
+        with visit(chromium) as (page, _):  # what it asks other machines for is not let through
+            page.context.add_cookies([{"name": "consent", "value": "1", "url": here}])
+            page.clock.set_system_time(datetime.fromisoformat(released[1]))  # later it refuses
+            page.goto(here)
+            page.locator(f'[id="node-name-{BLOCK}"]').get_by_text("ƒ").click(timeout=20_000)
+            expect(page.locator(f'[id="node-name-{ADAPTER}"]')).to_contain_text("lora_A")
+    finally:
+        netron.stop(at)
 
 
 def test_any_web_server_will_do(page: Page, folder: Path) -> None:

@@ -73,8 +73,8 @@ class Onnx:
 
         def draw_base() -> tuple[Mapping[str, float], str]:
             drawn = Architecture(plain, sample, axes, opset=self.opset)
-            costs = with_operations(adapted.placement, drawn.operations, {}, drawn.per)
-            view = drawn.view(bare(costs, plain), title=title, facts=_about(base))
+            placement = bare(plain, drawn.operations, drawn.per)
+            view = drawn.view(placement, title=title, facts=_about(base))
             save(view, files / "base.view.onnx", weights=None)
             return drawn.operations, drawn.per
 
@@ -127,7 +127,8 @@ class Onnx:
         folded = fold(flat, placement, title=title, facts=_facts(trained, model, folder))
         gather(folded)
         save(folded, view, weights="adapted.onnx.data")
-        drawn = before.view(bare(placement, plain), title=title, facts=_about(base))
+        nothing = bare(plain, before.operations, before.per)
+        drawn = before.view(nothing, title=title, facts=_about(base))
         save(drawn, base_view, weights=None)
         del flat, folded, drawn, before, plain
         parity.reference(model)

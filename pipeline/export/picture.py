@@ -134,34 +134,36 @@ def _of_modules(costs: Mapping[str, float], known: Sequence[str]) -> dict[str, f
     return found
 
 
-def bare(placement: Placement, model: nn.Module) -> Placement:
-    """Return the placement of the base model itself: nothing adapted, nothing trained.
+def bare(model: nn.Module, costs: Mapping[str, float], per: str) -> Placement:
+    """Return the placement of a model without adapters: nothing adapted, nothing trained.
 
     Args:
-        placement: Of the adapted model, with costs.
-        model: The base model, without adapters.
+        model: The base model.
+        costs: The operations of its modules.
+        per: What they are counted for.
     """
+    names = [name for name, _ in model.named_modules() if name]
+    flops = _of_modules(costs, names)
     counted: set[int] = set()
     modules = []
-    costs = {module.name: module.flops for module in placement.modules}
-    for name, module in model.named_modules():
+    for name in names:
+        module = model.get_submodule(name)
         own = [value for value in module.parameters(recurse=False) if id(value) not in counted]
         counted.update(map(id, own))
-        if name:
-            modules.append(
-                Module(
-                    name=name,
-                    type=type(module).__name__,
-                    role="frozen",
-                    why="base model",
-                    frozen=sum(value.numel() for value in own),
-                    flops=costs.get(name),
-                )
+        modules.append(
+            Module(
+                name=name,
+                type=type(module).__name__,
+                role="frozen",
+                why="base model",
+                frozen=sum(value.numel() for value in own),
+                flops=round(flops.get(name, 0)),
             )
-    return replace(
-        placement,
+        )
+    return Placement(
         kind="none",
         modules=tuple(modules),
         frozen=sum(value.numel() for value in model.parameters()),
         trainable=0,
+        flops_per=per,
     )

@@ -74,7 +74,7 @@ class _DataIsDetached(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func == torch.Tensor.data.__get__:  # type: ignore[attr-defined]
+        if func == torch.Tensor.data.__get__:  # type: ignore[attr-defined]  # a C slot, not in stubs
             return args[0].detach()
         return func(*args, **(kwargs or {}))
 
