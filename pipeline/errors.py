@@ -4,8 +4,11 @@
   + ConfigError       exit 2   the YAML or the command line is wrong; nothing has run yet
   + StageError        exit 2   a stage cannot work on this input; the message names the setting
   + MachineError      exit 3   this machine lacks something: a package, a GPU, a process, a network
-  + CheckError        exit 4   training or export ended, but its result did not pass its checks
-  + FolderTakenError  exit 75  the run folder belongs to another run; start again, or elsewhere
+    + DiskFullError            there was no room for what had to be written
+  + CheckError        exit 4   training or export ran, but its result did not pass its checks
+    + OutOfMemoryError         not even one row at a time fits into memory
+  + FolderTakenError  exit 75  another process is at work in the run folder
+  + StoppedError      exit 130 or 143: Ctrl-C or SIGTERM came, and what was done is saved
 
 Anything else that escapes is a bug of ours: exit 1 and a traceback.
 """
@@ -18,10 +21,13 @@ from difflib import get_close_matches
 __all__ = [
     "CheckError",
     "ConfigError",
+    "DiskFullError",
     "FolderTakenError",
     "MachineError",
+    "OutOfMemoryError",
     "PipelineError",
     "StageError",
+    "StoppedError",
     "among",
     "nearest",
 ]
@@ -47,16 +53,33 @@ class MachineError(PipelineError):
     exit_code = 3
 
 
+class DiskFullError(MachineError):
+    """What had to be written found no room; what was sealed before is whole."""
+
+
 class CheckError(PipelineError):
-    """A stage finished its work, and the work is wrong: loss not finite, exports that differ."""
+    """A stage did its work, and the work is wrong: loss not finite, exports that differ."""
 
     exit_code = 4
 
 
-class FolderTakenError(PipelineError):
-    """The folder that this run would write to holds another run, which stays as it is."""
+class OutOfMemoryError(CheckError):
+    """Training does not fit into memory, however small its micro-batches are."""
 
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command works a second later
+
+class FolderTakenError(PipelineError):
+    """The folder that this run would write to is in use by another process."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command works later
+
+
+class StoppedError(PipelineError):
+    """A signal asked to stop; the work so far is sealed, and the same command goes on from it."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """Say `message`; `number` is that of the signal, which decides the exit code."""
+        super().__init__(message)
+        self.exit_code = 128 + number  # 130 for SIGINT, 143 for SIGTERM, as shells do
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

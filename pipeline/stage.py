@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         View,
     )
 
-__all__ = ["Launch", "Plan", "Stage"]
+__all__ = ["Launch", "LooksAhead", "Plan", "ReadsOutside", "Resumes", "Stage"]
 
 Given = TypeVar("Given", contravariant=True)
 Made = TypeVar("Made", covariant=True)
@@ -38,6 +39,52 @@ class Stage(Protocol[Given, Made]):
             StageError: `given` cannot be handled; the message names the setting to change.
             MachineError: The machine lacks what was asked for.
             CheckError: The work was done and is wrong.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsOutside(Protocol):
+    """A stage that reads what no other stage made: data files, weights, a repository."""
+
+    def reads(self) -> Mapping[str, str]:
+        """Return what it would read now, each with what identifies the content.
+
+        The sha256 of a file by its absolute path; the commit of a repository by its id. Imports no
+        deep-learning library.
+
+        Raises:
+            PipelineError: Something is missing; `run` will say so as well.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """A stage that goes on from where a killed run of the very same work left off.
+
+    The folder that its `run` is given may then hold what the earlier attempt wrote there.
+    """
+
+    resumes: ClassVar[bool]
+
+
+@runtime_checkable
+class LooksAhead(Protocol[Given, Made]):
+    """A stage that can say in seconds what `run` would say in hours."""
+
+    def look(self, given: Given, folder: Path) -> Made:
+        """Do what `run` does, as far as settings, file headers and torch's meta device go.
+
+        No weight is read and nothing is trained. What comes out stands for the artifact: a model
+        without weights, examples without rows in tables.
+
+        Args:
+            given: What `look` of earlier stages made.
+            folder: An empty folder that is thrown away.
+
+        Raises:
+            PipelineError: As `run` would.
         """
         ...
 

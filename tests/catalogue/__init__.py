@@ -1,0 +1,1 @@
+"""The catalogue of bad inputs: what users really type, and what they must get."""

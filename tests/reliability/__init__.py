@@ -1,0 +1,1 @@
+"""Measurements that tests run small and `scripts/reliability` runs in full size."""
