@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StageError
 from pipeline.placement import Placement
 
 if TYPE_CHECKING:
@@ -65,11 +64,18 @@ class BaseModel:
     auto_class: str
     """The transformers class that loads it, such as `AutoModelForSequenceClassification`."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it was saved with; the numbers of its outputs if they had no names."""
+        return tuple(str(name) for name in self._config(()).id2label.values())
+
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer the model was pretrained with."""
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            self.folder, trust_remote_code=False, local_files_only=True
+        )
         return tokenizer
 
     def load(self, labels: tuple[str, ...]) -> PreTrainedModel:
@@ -79,12 +85,14 @@ class BaseModel:
         the same size. Without weights it is `architecture`.
 
         Raises:
-            StageError: Weights outside the head are missing or have another shape; the message
-                counts them and names the first.
+            StageError: Weights outside the head are missing, have another shape or are not
+                finite; the message counts them and names the first.
         """
         if not self.weights:
             return self.architecture(labels)
         import transformers
+
+        from pipeline.fit import check_finite, check_report
 
         transformers.utils.logging.disable_progress_bar()  # it flashes by, once a stage
         auto_class = getattr(transformers, self.auto_class)
@@ -97,19 +105,8 @@ class BaseModel:
             output_loading_info=True,
             local_files_only=True,
         )
-        body = f"{model.base_model_prefix}."
-        unfit = sorted(
-            name
-            for name in {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
-            if name.startswith(body)
-        )
-        if unfit:
-            known = sum(name.startswith(body) for name in model.state_dict())
-            raise StageError(
-                f"model: {self.weights[0].path} does not fit {type(model).__name__}: {len(unfit)} "
-                f"of its {known} weights are missing or have another shape, first: {unfit[0]}. "
-                "Only a new head may start from random values; choose weights of this architecture"
-            )
+        check_report(model, report, self.weights[0].path, new_head=bool(labels))
+        check_finite(model, f"model: {self.weights[0].path}")
         loaded: PreTrainedModel = model.eval()
         return loaded
 
@@ -127,7 +124,9 @@ class BaseModel:
     def _config(self, labels: tuple[str, ...]) -> PretrainedConfig:
         from transformers import AutoConfig
 
-        config: PretrainedConfig = AutoConfig.from_pretrained(self.folder)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            self.folder, trust_remote_code=False, local_files_only=True
+        )
         if labels:
             config.id2label = dict(enumerate(labels))
             config.label2id = {label: number for number, label in enumerate(labels)}
@@ -139,15 +138,16 @@ class BaseModel:
         """Return the model with an adapter of PEFT's format in it; in train mode if `trainable`.
 
         Without weights it is `adapted_architecture`.
+
+        Raises:
+            StageError: The adapter is damaged, or its weights are not those that its config asks
+                for in this model; the message counts them and names the first.
         """
         if not self.weights:
             return self.adapted_architecture(labels, adapter).train(trainable)
-        from peft import PeftModel
+        from pipeline.fit import with_adapter
 
-        loaded: PeftModel = PeftModel.from_pretrained(
-            self.load(labels), adapter, is_trainable=trainable, local_files_only=True
-        )
-        return loaded.train(trainable)
+        return with_adapter(self.load(labels), adapter, trainable=trainable).train(trainable)
 
     def adapted_architecture(self, labels: tuple[str, ...], adapter: Path) -> PeftModel:
         """Return the model with an adapter of PEFT's format in it, on the meta device: no values.
@@ -286,6 +286,10 @@ class TrainedModel:
     """What they trained on: `cpu` or `cuda`."""
     precision: str | None = None
     """Of the forward pass: `no` is float32, else `bf16` or `fp16`."""
+    per_device_train_batch_size: int | None = None
+    """Most rows at once on one device: what was asked for, or less if that did not fit."""
+    unlearned: tuple[str, ...] = ()
+    """Modules that train, but whose gradient was exactly zero at every step."""
 
     def load(self) -> PeftModel:
         """Return base and trained adapter together, in eval mode, on the CPU."""

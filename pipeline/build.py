@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
-
-from pipeline.errors import ConfigError, PipelineError, among, nearest
+from pipeline.allowed import target_problems, why_not_allowed
+from pipeline.consent import KEY
+from pipeline.errors import ConfigError, nearest
 from pipeline.launch import trains
-from pipeline.shipped import recipe_names, shipped_folder
+from pipeline.pointers import pointer
+from pipeline.shipped import recipe_names
 from pipeline.stage import Plan
 from pipeline.tasks import why_untrainable
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from pipeline.values import UNSET, first_line, made_of
 
 __all__ = ["build_plan", "build_stage"]
 
-_ABOUT_THE_RUN = {"name", "seed"}
+_ABOUT_THE_RUN = {"name", "seed", "reuse"}
 _LONGEST_NAME = 200
-_UNSET = "???"  # how YAML and Hydra write a value that the user must give
 _STAGES = tuple(field.name for field in fields(Plan))
 
 
-def build_plan(config: Mapping[str, Any]) -> Plan:
+def build_plan(config: Mapping[str, Any], consent: Sequence[str] = ()) -> Plan:
     """Build every stage before the first one runs, so a typing mistake costs a second.
+
+    Args:
+        config: Composed and resolved.
+        consent: Packages of the user's own whose classes may be imported.
 
     Raises:
         ConfigError: Lists every problem found, each with the key it belongs to.
     """
     problems = _about_the_run(config)
+    forbidden = target_problems(config, consent)
+    problems += [each for found in forbidden.values() for each in found]
     stages: dict[str, Any] = {}
+    seed = config.get("seed")
     for name in _STAGES:
-        if not isinstance(config.get(name), Mapping):
+        node = config.get(name)
+        if not isinstance(node, Mapping) or "_target_" not in node:
             problems.append(f"{name}: missing; choose one with {name}=<option> (see --help)")
             continue
+        if name in forbidden:
+            continue
         try:
-            stages[name] = build_stage(name, config[name])
+            if "seed" in node and node["seed"] == seed and not _is_seed(seed):
+                node = {**node, "seed": 0}  # ${seed}: one mistake, said once
+            stages[name] = build_stage(name, node, consent)
         except ConfigError as error:
             problems.append(str(error))
     if not problems and trains(stages["finetune"]):
@@ -59,40 +69,30 @@ def _untrainable(model: object) -> list[str]:
     return [] if reason is None else [reason]
 
 
-def build_stage(name: str, node: Mapping[str, Any]) -> object:
+def build_stage(name: str, node: Mapping[str, Any], consent: Sequence[str] = ()) -> object:
     """Build the dataclass that `node["_target_"]` names from the other keys of `node`.
+
+    Args:
+        name: Of the group, which decides what may be named.
+        node: Resolved.
+        consent: Packages of the user's own whose classes may be imported.
 
     Raises:
         ConfigError: Lists every key that is unknown, missing or has an impossible value.
     """
     values = dict(node)
-    cls = _stage_class(name, values.pop("_target_", None))
+    cls = _stage_class(name, values.pop("_target_", None), consent)
     known = {field.name for field in fields(cls)}
     problems = [
-        f"{name}.{key}: unknown key{_elsewhere(name, str(key), known)}"
-        f"{among(str(key), sorted(known), 'Known keys')}"
+        f"{name}.{key}: unknown key{_pointer(name, str(key), known)} "
+        f"Known keys: {', '.join(sorted(known)) or 'none'}"
         for key in values
         if key not in known
     ]
-    unset = [key for key, value in values.items() if value == _UNSET and key in known]
-    problems += [f"{name}.{key}: not set; give it with {name}.{key}=<value>" for key in unset]
-    try:
-        built: object = TypeAdapter(cls).validate_python(
-            {key: value for key, value in values.items() if key in known}
-        )
-    except ValidationError as error:
-        problems += [
-            _in_words(name, item) for item in error.errors() if not {*item["loc"]} & {*unset}
-        ]
-    except PipelineError as error:
-        problems.append(str(error))
-    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
-        problems.append(f"{name}._target_: cannot check {cls.__qualname__}: {_first_line(error)}")
-    else:
-        problems += _from_bools(name, values, built)
-        if not problems:
-            return built
-    raise ConfigError("\n".join(problems))
+    made, wrong = made_of(cls, name, {key: values[key] for key in values if key in known})
+    if made is None or problems:
+        raise ConfigError("\n".join([*problems, *wrong]))
+    return made
 
 
 def _about_the_run(config: Mapping[str, Any]) -> list[str]:
@@ -105,9 +105,11 @@ def _about_the_run(config: Mapping[str, Any]) -> list[str]:
                 "search path (try --info searchpath), or the first line of the recipe is not "
                 "'# @package _global_'."
             )
+        elif key == KEY:
+            problems.append(f"{KEY}: only the command line can give it; remove it from the YAML")
         elif key not in known:
-            problems.append(f"{key}: unknown key{among(str(key), sorted(known), 'Known keys')}")
-    if config.get("name") in (None, "", _UNSET):
+            problems.append(_unknown(str(key), config[key], {*known, "recipe"}))
+    if config.get("name") in (None, "", UNSET):
         problems.append(
             "no recipe given; try `python -m pipeline +recipe=lora_bert` "
             f"(available: {', '.join(recipe_names())}), or name a run of your own with name=<name>"
@@ -121,20 +123,35 @@ def _about_the_run(config: Mapping[str, Any]) -> list[str]:
         problems.append(
             f"name: must be at most {_LONGEST_NAME} bytes long, since it names a folder, got {size}"
         )
-    seed = config.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+    if not _is_seed(seed := config.get("seed")):
         problems.append(f"seed: must be a whole number from 0 to 4294967295, got {seed!r}")
+    if not isinstance(config.get("reuse"), bool):
+        problems.append(f"reuse: must be true or false, got {config.get('reuse')!r}")
     return problems
 
 
-def _stage_class(name: str, target: object) -> Any:
-    if not isinstance(target, str) or "." not in target:
-        raise ConfigError(f"{name}._target_: must be the path of a class, got {target!r}")
-    module_name, _, class_name = target.rpartition(".")
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+
+
+def _unknown(key: str, value: object, known: Collection[str]) -> str:
+    """Say of a key at the top that it is unknown; of `train.epoch=3` the whole path."""
+    path = [key]
+    while isinstance(value, Mapping) and len(value) == 1 and not nearest(key, known):
+        ((inner, value),) = value.items()
+        path.append(str(inner))
+    said = nearest(key, known) or _pointer(None, path[-1], known)
+    return f"{'.'.join(path)}: unknown key{said} Known keys: {', '.join(sorted(known))}"
+
+
+def _stage_class(name: str, target: object, consent: Sequence[str]) -> Any:
+    if (reason := why_not_allowed(name, target, consent)) is not None:
+        raise ConfigError(reason)
+    module_name, _, class_name = str(target).rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may do anything
-        why = _first_line(error) if isinstance(error, ImportError) else _typed(error)
+        why = first_line(error) if isinstance(error, ImportError) else _typed(error)
         raise ConfigError(f"{name}._target_: cannot import {module_name!r}: {why}") from error
     cls = getattr(module, class_name, None)
     if cls is None:
@@ -150,60 +167,10 @@ def _stage_class(name: str, target: object) -> Any:
     return cls
 
 
-def _elsewhere(name: str, key: str, known: Collection[str]) -> str:
-    """Say which other shipped options of the group have this key; or any group a longer one."""
-    from omegaconf import OmegaConf
-
-    keys = {
-        file: [str(each) for each in OmegaConf.load(file)]
-        for file in sorted(shipped_folder("configs").glob("*/*.yaml"))
-    }
-    having = [f.stem for f in keys if f.parent.name == name and key in keys[f]]
-    if having:
-        options = ", ".join(f"{name}={option}" for option in having)
-        return f"; {options} {'has' if len(having) == 1 else 'have'} it"
-    if nearest(key, known):
-        return ""
-    bare = key.replace("_", "")
-    longer = [
-        f"{file.parent.name}.{each}"
-        for file in keys
-        for each in keys[file]
-        if len(bare) > 2 and bare in each.replace("_", "")  # `batchsize`, `epochs`, `alpha`
-    ]
-    return f"; perhaps {min(longer, key=len)!r}" if longer else ""
-
-
-def _from_bools(name: str, values: Mapping[str, Any], built: object) -> list[str]:
-    """Name each `true` or `false` that pydantic took for the number 1 or 0."""
-    return [
-        f"{name}.{key}: should be {'a number' if isinstance(value, bool) else 'numbers'}, "
-        f"got {value!r}"
-        for key, value in values.items()
-        if _lost_a_bool(value, getattr(built, key, value))
-    ]
-
-
-def _lost_a_bool(given: object, made: object) -> bool:
-    if isinstance(given, Mapping) and isinstance(made, Mapping):
-        return any(_lost_a_bool(value, made.get(key, value)) for key, value in given.items())
-    if isinstance(given, list | tuple) and isinstance(made, list | tuple):
-        return any(map(_lost_a_bool, given, made))
-    return isinstance(given, bool) and not isinstance(made, bool)
+def _pointer(stage: str | None, key: str, known: Collection[str]) -> str:
+    said = pointer(stage, key, known)
+    return said if said.endswith("?") else f"{said}."
 
 
 def _typed(error: Exception) -> str:
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
-
-
-def _in_words(name: str, item: ErrorDetails) -> str:
-    where = ".".join([name, *(str(part) for part in item["loc"] if isinstance(part, str))])
-    if item["type"] == "value_error":  # raised by the stage's own __post_init__
-        return f"{where}.{item['ctx']['error']}"
-    if item["type"] == "missing":
-        return f"{where}: missing"
-    return f"{where}: {item['msg'].removeprefix('Input ')}, got {item['input']!r}"
+    return f"{type(error).__name__}: {first_line(error)}"

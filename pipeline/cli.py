@@ -3,6 +3,8 @@
     python -m pipeline +recipe=NAME [GROUP=OPTION] [KEY=VALUE]    run the stages
     python -m pipeline open RUN [PORT]                            look at a finished run again
     python -m pipeline compare RUN RUN [PORT]                     look at two, side by side
+    python -m pipeline plan +recipe=NAME [...]                    say what a run would do
+    python -m pipeline clean [--dry-run]                          remove what no run needs any more
 
 A run is composed twice: once by `pipeline.check`, to say every mistake at once in our words, and
 once by Hydra, in the run folder that was claimed in between.
@@ -16,9 +18,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from pipeline.consent import forget_current_folder, look_in_current_folder, take_consent
+from pipeline.endpoint import OFFICIAL, other_hub
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.launch import (
     assert_asked_processes,
@@ -26,6 +31,7 @@ from pipeline.launch import (
     is_follower,
     signals_as_exceptions,
 )
+from pipeline.scrub import scrub, scrub_logging, trace_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -58,15 +64,19 @@ def main() -> None:
     # quarter of a drawing.
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)  # and at the end, when all of it goes anyway, two seconds
-    here = str(Path.cwd())
-    if here not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, here)  # a user's class is found by `graft` as by `python -m pipeline`
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a pickle run code
+    forget_current_folder()
     try:
         if sys.argv[1:2] == ["open"]:
             _open(sys.argv[2:])
         elif sys.argv[1:2] == ["compare"]:
             _compare(sys.argv[2:])
+        elif sys.argv[1:2] == ["plan"]:
+            _plan(sys.argv[2:])
+        elif sys.argv[1:2] == ["clean"]:
+            _clean(sys.argv[2:])
         elif is_follower():
+            _let_in_own_code()
             follow()
         else:
             assert_asked_processes()
@@ -76,6 +86,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+    except Exception as error:  # a bug of ours, whose trace may quote anything
+        print(trace_of(error), file=sys.stderr, end="")
+        raise SystemExit(1) from error
 
 
 def _open(arguments: Sequence[str]) -> None:
@@ -107,6 +120,32 @@ def _compare(arguments: Sequence[str]) -> None:
     show(View(folder=folder, open="auto", port=port or 0))
 
 
+def _plan(arguments: Sequence[str]) -> None:
+    from pipeline.check import check
+    from pipeline.plan import tell
+    from pipeline.recipes import serve_recipes
+    from pipeline.store import Store, store_folder
+
+    serve_recipes()
+    _let_in_own_code()
+    asked = check(arguments)
+    if asked.plan is None or asked.sweeping:
+        raise ConfigError("plan: takes what a single run takes, such as `plan +recipe=lora_bert`")
+    latest = Path("outputs", asked.name, "latest")
+    for line in tell(asked.plan, Store(store_folder()), latest, reuse=asked.reuse):
+        print(line, flush=True)
+
+
+def _clean(arguments: Sequence[str]) -> None:
+    from pipeline.clean import clean
+    from pipeline.store import store_folder
+
+    if list(arguments) not in ([], ["--dry-run"]):
+        raise ConfigError("clean: takes nothing but --dry-run")
+    for line in clean(store_folder(), dry_run=bool(arguments)):
+        print(line, flush=True)
+
+
 def _runs_and_port(arguments: Sequence[str], count: int) -> tuple[list[Path], int | None]:
     """Return `count` runs, and the port after them; no runs where that is not what was given."""
     runs, port = arguments[:count], arguments[count:]
@@ -123,25 +162,46 @@ def _run_with_hydra(arguments: Sequence[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from pipeline.check import check, one_line
+    from pipeline.claim import claimed
     from pipeline.recipes import serve_recipes
-    from pipeline.record import claim
+    from pipeline.record import assert_goes_on
     from pipeline.shipped import shipped_folder
+    from pipeline.sources import users_folder
 
     serve_recipes()
+    _let_in_own_code()
     asked = check(arguments)
+
+    def job(composed: DictConfig) -> None:
+        _run(composed, asked.consent)
+
     sys.argv[1:] = asked.arguments
-    if asked.folder is not None:
-        mine = claim(asked.folder, sweeping=asked.sweeping)
-        folder = QuotedString(str(mine), Quote.single).with_quotes()
-        sys.argv.append(f"hydra.{'sweep' if asked.sweeping else 'run'}.dir={folder}")
-    configs = str(shipped_folder("configs"))
-    try:
-        hydra.main(version_base="1.3", config_path=configs, config_name="config")(_run)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error)) from error
+    with ExitStack() as held:
+        held.enter_context(users_folder(asked.config_dir))
+        if asked.folder is not None:
+            key = f"hydra.{'sweep' if asked.sweeping else 'run'}.dir"
+            chosen = any(each.lstrip("+").startswith(f"{key}=") for each in asked.arguments)
+            mine = held.enter_context(
+                claimed(asked.folder, chosen=chosen, sweeping=asked.sweeping)
+            )
+            if asked.plan is not None and not asked.sweeping:
+                assert_goes_on(mine, asked.plan)
+            folder = QuotedString(str(mine), Quote.single).with_quotes()
+            sys.argv.append(f"{key}={folder}")
+        configs = str(shipped_folder("configs"))
+        try:
+            hydra.main(version_base="1.3", config_path=configs, config_name="config")(job)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error)) from error
 
 
-def _run(composed: DictConfig) -> None:
+def _let_in_own_code() -> None:
+    """With consent, let modules of the current folder be found; Hydra has found its plugins."""
+    if take_consent(sys.argv[1:])[0]:
+        look_in_current_folder()
+
+
+def _run(composed: DictConfig, consent: tuple[str, ...]) -> None:
     """Build the plan and run it in the folder that Hydra made; called once a job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -157,8 +217,9 @@ def _run(composed: DictConfig) -> None:
     home = Path(hydra_says.runtime.cwd, "outputs", config["name"])
     latest = home / "latest" if folder.parent == home and not sweeping else None
     logging.captureWarnings(True)  # those of libraries go to pipeline.log
+    scrub_logging()
     try:
-        view = _recorded(build_plan(config), config, folder, latest)
+        view = _recorded(build_plan(config, consent), config, folder, latest, consent)
     except BaseException as error:
         log.debug("failed", exc_info=True)  # the trace goes to pipeline.log
         if isinstance(error, PipelineError) and not sweeping:
@@ -171,15 +232,32 @@ def _run(composed: DictConfig) -> None:
         print(how_to_look(folder))
 
 
-def _recorded(plan: Plan, config: dict[str, Any], folder: Path, latest: Path | None) -> View:
+def _recorded(
+    plan: Plan,
+    config: dict[str, Any],
+    folder: Path,
+    latest: Path | None,
+    consent: tuple[str, ...],
+) -> View:
     """Run the plan; however it ends, the manifest says so."""
-    from pipeline.record import Record
+    from pipeline.outlook import look_ahead
+    from pipeline.record import Record, assert_goes_on, told_plan
     from pipeline.run import run_pipeline
+    from pipeline.store import Store, store_folder
 
-    about = {"name": config["name"], "seed": config["seed"]}
+    assert_goes_on(folder, plan)
+    about = {"name": config["name"], "seed": config["seed"], "plan": told_plan(plan)}
+    if consent:
+        about["allow_code"] = list(consent)
+    hub = other_hub()
+    if hub is not None and any(hasattr(stage, "revision") for stage in (plan.model, plan.data)):
+        about["hub"] = hub
+        log.warning("models and data come from %s, not from %s", hub, OFFICIAL)
     with signals_as_exceptions():
-        record = Record(folder, about, latest)
+        store = Store(store_folder())
+        record = Record(folder, about, store, reuse=config["reuse"], latest=latest)
         try:
+            look_ahead(plan, store, reuse=config["reuse"])
             view = run_pipeline(plan, record)
         except BaseException as error:
             record.fail(error)
@@ -189,6 +267,6 @@ def _recorded(plan: Plan, config: dict[str, Any], folder: Path, latest: Path | N
 
 
 def _leave(error: PipelineError) -> NoReturn:
-    for line in str(error).splitlines():
+    for line in scrub(str(error)).splitlines():
         print(f"error: {line}", file=sys.stderr)
     sys.exit(error.exit_code)

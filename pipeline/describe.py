@@ -1,17 +1,17 @@
-"""What the manifest says: of the code, of a stage's settings, of what it made and wrote."""
+"""What the manifest says: of the code, of a stage's settings, of what it made."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
 from dataclasses import fields, is_dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["digests", "facts", "git_commit", "settings", "versions"]
+__all__ = ["facts", "git_commit", "settings", "version_of", "versions"]
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _LIBRARIES = (
@@ -22,13 +22,16 @@ _LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that decide the result."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in _LIBRARIES if (found := version_of(name)) is not None}
+
+
+@cache
+def version_of(name: str) -> str | None:
+    """Return the version of an installed distribution; None if there is none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def git_commit() -> str | None:
@@ -86,15 +89,4 @@ def facts(made: Any, root: Path) -> dict[str, Any]:
             found[field.name] = value
         elif isinstance(value, tuple) and all(is_dataclass(item) for item in value):
             found[field.name] = [facts(item, root) for item in value]
-    return found
-
-
-def digests(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return sha256 and size of every file under `folder`, by its name there."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[str(file.relative_to(folder))] = {"sha256": digest, "size": file.stat().st_size}
     return found

@@ -7,73 +7,47 @@ This source maps `recipe/NAME` to `recipes/NAME.yaml`, always in the package `_g
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError
 from pipeline.shipped import shipped_folder
+from pipeline.sources import PlainSource, UserSearchPath, UserSource
 
-__all__ = ["forbid_hidden", "serve_recipes"]
+__all__ = ["RECIPE", "forbid_hidden", "serve_recipes"]
 
-_GROUP = "recipe"
-_PLAIN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+RECIPE = "recipe"
+"""Name of the group."""
 
 
-class RecipeSource(ConfigSource):
+class RecipeSource(PlainSource):
     """Reads `recipes://FOLDER`; `recipe/a/b` is the file `FOLDER/a/b.yaml`."""
 
     @staticmethod
     def scheme() -> str:
         return "recipes"
 
-    def available(self) -> bool:
-        return Path(self.path).is_dir()
+    def load(self, file: Path, config_path: str) -> tuple[Any, dict[str, str | None]]:
+        return OmegaConf.load(file), {"package": "_global_"}
 
     def is_group(self, config_path: str) -> bool:
-        return config_path == "" or (
-            (inside := self._inside(config_path)) is not None and inside.is_dir()
-        )
-
-    def is_config(self, config_path: str) -> bool:
-        inside = self._inside(config_path)
-        return inside is not None and self._file(inside).is_file()
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        inside = self._inside(config_path)
-        if inside is None or not (file := self._file(inside)).is_file():
-            raise ConfigLoadError(f"no recipe at {config_path}")
-        return ConfigResult(
-            provider=self.provider,
-            path=self.full_path(),
-            config=OmegaConf.load(file),
-            header={"package": "_global_"},
-        )
+        return config_path == "" or super().is_group(config_path)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
-            return [_GROUP] if results_filter != ObjectType.CONFIG else []
-        inside = self._inside(config_path)
-        names: list[str] = []
-        for entry in inside.iterdir() if inside else ():
-            self._list_add_result(names, f"{config_path}/{entry.name}", entry.name, results_filter)
-        return sorted(set(names))
+            return [RECIPE] if results_filter != ObjectType.CONFIG else []
+        return super().list(config_path, results_filter)
 
-    def _inside(self, config_path: str) -> Path | None:
-        group, _, rest = config_path.partition("/")
-        if group != _GROUP or (rest and not _PLAIN.fullmatch(rest.removesuffix(".yaml"))):
-            return None
-        return Path(self.path, rest)
-
-    def _file(self, inside: Path) -> Path:
-        return inside.with_name(self._normalize_file_name(inside.name))
+    def inside(self, name: str) -> Path | None:
+        group, _, rest = name.partition("/")
+        return super().inside(rest) if group == RECIPE else None
 
 
 class RecipeSearchPath(SearchPathPlugin):
@@ -84,9 +58,9 @@ class RecipeSearchPath(SearchPathPlugin):
 
 
 def serve_recipes() -> None:
-    """Make `+recipe=NAME` work. Call once, before Hydra composes anything."""
-    Plugins.instance().register(RecipeSource)
-    Plugins.instance().register(RecipeSearchPath)
+    """Make `+recipe=NAME` and `users_folder` work. Call once, before Hydra composes anything."""
+    for plugin in (PlainSource, RecipeSource, RecipeSearchPath, UserSource, UserSearchPath):
+        Plugins.instance().register(plugin)
 
 
 def forbid_hidden(user_folders: Iterable[Path]) -> None:
@@ -97,7 +71,7 @@ def forbid_hidden(user_folders: Iterable[Path]) -> None:
     Raises:
         ConfigError: The same option, such as `adapter/lora`, is shipped and in a user's folder.
     """
-    places = (("configs", Path()), ("recipes", Path(_GROUP)))
+    places = (("configs", Path()), ("recipes", Path(RECIPE)))
     shipped = {
         inside / file.relative_to(shipped_folder(name)): file
         for name, inside in places

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.artifacts import View
-    from pipeline.record import Record
-    from pipeline.stage import Plan
+    from pipeline.stage import Plan, Runner
 
 __all__ = ["run_pipeline"]
 
 
-def run_pipeline(plan: Plan, record: Record) -> View:
+def run_pipeline(plan: Plan, record: Runner) -> View:
     """Run the stages of `plan` in order; each result lands in the run folder of `record`."""
     base = record.run("model", plan.model, None)
     examples = record.run("data", plan.data, base)

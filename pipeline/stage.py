@@ -18,10 +18,12 @@ if TYPE_CHECKING:
         View,
     )
 
-__all__ = ["Launch", "LooksAhead", "Plan", "ReadsOutside", "Resumes", "Stage"]
+__all__ = ["KeepsLogs", "Launch", "LooksAhead", "Plan", "ReadsOutside", "Resumes", "Runner", "Stage"]
 
 Given = TypeVar("Given", contravariant=True)
 Made = TypeVar("Made", covariant=True)
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 class Stage(Protocol[Given, Made]):
@@ -40,6 +42,14 @@ class Stage(Protocol[Given, Made]):
             MachineError: The machine lacks what was asked for.
             CheckError: The work was done and is wrong.
         """
+        ...
+
+
+class Runner(Protocol):
+    """Takes a stage's turn: runs it, finds what it made before, or only looks."""
+
+    def run(self, name: str, stage: Stage[_Given, _Made], given: _Given) -> _Made:
+        """Return what the stage makes of `given`."""
         ...
 
 
@@ -67,6 +77,17 @@ class Resumes(Protocol):
     """
 
     resumes: ClassVar[bool]
+
+
+@runtime_checkable
+class KeepsLogs(Protocol):
+    """A stage that writes files which tell how it went, and which no later stage reads.
+
+    They differ between two runs that make the same, so they do not count as a part of the result.
+    """
+
+    logs: ClassVar[tuple[str, ...]]
+    """Names in its folder."""
 
 
 @runtime_checkable

@@ -25,6 +25,7 @@ __all__ = ["main"]
 def main(desk: Path) -> None:
     """Do one process's share of the job in `desk`; leave there the result, or why there is none."""
     rank = int(os.environ.get("RANK", "0"))
+    (desk / f"pid-{rank}").write_text(str(os.getpid()), encoding="utf-8")
     job = Job.from_json((desk / "job.json").read_bytes())
     threading.Thread(target=_end_with, args=(job.parent, os.getppid()), daemon=True).start()
     if rank == 0:
@@ -34,7 +35,7 @@ def main(desk: Path) -> None:
         made = job.build().run(job.given, job.folder)
     except PipelineError as error:
         expected = next(cls for cls in type(error).mro() if cls.__name__ in errors.__all__)
-        _fail(desk, rank, error, expected.__name__, str(error))
+        _fail(desk, rank, error, expected.__name__, str(error), error.exit_code)
         sys.exit(error.exit_code)
     except Exception as error:
         _fail(desk, rank, error, None, traceback.format_exc())
@@ -49,9 +50,21 @@ def _assert_started(asked: int) -> None:
         raise MachineError(f"launch: asked for {asked} processes, {started} started")
 
 
-def _fail(desk: Path, rank: int, error: Exception, expected: str | None, message: str) -> None:
-    name = type(error).__name__
-    Failure(rank=rank, error=name, expected=expected, message=message).write(desk)
+def _fail(
+    desk: Path,
+    rank: int,
+    error: Exception,
+    expected: str | None,
+    message: str,
+    exit_code: int = 1,
+) -> None:
+    Failure(
+        rank=rank,
+        error=type(error).__name__,
+        expected=expected,
+        message=message,
+        exit_code=exit_code,
+    ).write(desk)
 
 
 def _speak_through_parent(terminal: Path | None) -> None:

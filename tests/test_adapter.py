@@ -1,8 +1,10 @@
 """The adapter stage puts LoRA where it was asked, says so, and refuses what it cannot do."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import LABELS, Compose
@@ -11,6 +13,7 @@ from pipeline.artifacts import AdaptedModel, BaseModel, Examples
 from pipeline.build import build_stage
 from pipeline.errors import StageError
 from pipeline.placement import Module, Placement
+from pipeline.seal import digests
 
 HIDDEN, LAYERS = 32, 2
 HEAD = len(LABELS) * HIDDEN + len(LABELS)
@@ -162,8 +165,17 @@ def test_placement_lists_every_module_of_the_model(run: Run, base: BaseModel) ->
 
 
 def test_rank_above_the_layer_is_refused(run: Run) -> None:
-    with pytest.raises(StageError, match="adapter.r: 33 is more than bert.encoder.layer.0"):
+    with pytest.raises(
+        StageError, match="adapter.r: 33 is more than any layer of this model is wi"
+    ):
         run("r=33")
+    with pytest.raises(StageError, match=r"adapter.r: 8 is more than bert.*is wide \(2 to 32\)"):
+        run("target_modules=[token_type_embeddings]")
+
+
+def test_absurd_rank_takes_no_memory_before_it_is_refused(run: Run) -> None:
+    with pytest.raises(StageError, match="adapter.r: 1000000000000 is more than any layer"):
+        run("r=1000000000000")  # the matrices would have 2 million GB
 
 
 def test_biases_train_when_asked(run: Run) -> None:
@@ -286,3 +298,122 @@ def test_parameters_of_the_model_itself_are_counted() -> None:
     whole, inner = place(model, before).modules
     assert (whole.name, whole.frozen, whole.trainable) == ("", 5, 0)
     assert (inner.frozen, inner.trainable) == (4 * 3 + 3, 2 * (4 + 3))
+
+
+# -- adapters that PEFT would load without a word ------------------------------------------------
+
+
+Damage = Callable[[Path], None]
+
+
+def edited(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Damage:
+    def damage(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        file = folder / "adapter_model.safetensors"
+        save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+    return damage
+
+
+def configured(**fields: object) -> Damage:
+    def damage(folder: Path) -> None:
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+
+    return damage
+
+
+def loads(base: BaseModel, adapted: AdaptedModel, tmp_path: Path, *damages: Damage) -> None:
+    folder = Path(shutil.copytree(adapted.folder, tmp_path / "adapter"))
+    for damage in damages:
+        damage(folder)
+    base.load_adapter(LABELS, folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_folder_that_is_no_adapter_is_refused(
+    name: str, base: BaseModel, adapted: AdaptedModel, tmp_path: Path
+) -> None:
+    with pytest.raises(StageError, match="is no adapter in PEFT's format: it needs adapter_config"):
+        loads(base, adapted, tmp_path, lambda folder: (folder / name).unlink())
+
+
+def test_adapter_of_another_architecture_is_refused(
+    base: BaseModel, adapted: AdaptedModel, tmp_path: Path
+) -> None:
+    says = r"adapter: .* does not fit: BertForSequenceClassification has none of the modules that"
+    with pytest.raises(StageError, match=says):
+        loads(base, adapted, tmp_path, configured(target_modules=["q_lin", "v_lin"]))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
+def test_damaged_adapter_is_refused(
+    share: float, base: BaseModel, adapted: AdaptedModel, tmp_path: Path
+) -> None:
+    def cut(folder: Path) -> None:
+        file = folder / "adapter_model.safetensors"
+        file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
+
+    with pytest.raises(StageError, match=r"adapter: .*adapter_model.safetensors is damaged \("):
+        loads(base, adapted, tmp_path, cut)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"peft_type": "LORO"}', "{}"])
+def test_damaged_config_of_an_adapter_is_refused(
+    content: str, base: BaseModel, adapted: AdaptedModel, tmp_path: Path
+) -> None:
+    def write(folder: Path) -> None:
+        (folder / "adapter_config.json").write_text(content)
+
+    with pytest.raises(StageError, match=r"adapter: .* does not fit: \S"):
+        loads(base, adapted, tmp_path, write)
+
+
+def test_adapter_whose_config_and_weights_differ_is_refused(
+    base: BaseModel, adapted: AdaptedModel, tmp_path: Path
+) -> None:
+    says = r"adapter: .* does not fit: size mismatch for .*lora_A.*\[8, 32\].*\[16, 32\]"
+    with pytest.raises(StageError, match=says):
+        loads(base, adapted, tmp_path, configured(r=16))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda tensors: {name.replace("bert.", "other."): v for name, v in tensors.items()},
+            r"of the 10 weights it needs, 8 are missing, and 8 others are there; first: \S*bert\.",
+        ),
+        (
+            lambda tensors: {name: v for name, v in tensors.items() if "layer.1." not in name},
+            r"of the 10 weights it needs, 4 are missing, and 0 others are there",
+        ),
+        (
+            lambda tensors: {**tensors, "base_model.model.bert.pooler.dense.lora_A.weight":
+                             tensors["base_model.model.classifier.weight"].clone()},
+            r"0 are missing, and 1 others are there; first: \S*pooler\S* has no place in it",
+        ),
+    ],
+)  # fmt: skip
+def test_adapter_of_other_names_is_refused(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    says: str,
+    base: BaseModel,
+    adapted: AdaptedModel,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(StageError, match=says):
+        loads(base, adapted, tmp_path, edited(change))
+
+
+def test_same_settings_make_the_same_bytes(
+    base: BaseModel, examples: Examples, composed: Compose, tmp_path: Path
+) -> None:
+    made = []
+    for name in ("one", "two"):
+        (folder := tmp_path / name).mkdir()
+        stage: Any = build_stage("adapter", composed("adapter.use_dora=true")["adapter"])
+        stage.run((base, examples), folder)
+        made.append(digests(folder))
+    assert made[0] == made[1]

@@ -32,9 +32,11 @@ RECIPE = "+recipe=lora_bert"
         (["export.opset=99"], "export.opset must be from 18 to 25, got 99"),
         (["+recipe.name=x"], "recipe: read as a plain value"),
         (["+adaptr=lora"], "adaptr: unknown key; did you mean 'adapter'?"),
-        (["adapter._target_=pipeline.adapter.Lorra"], "has no 'Lorra'; did you mean 'Lora'?"),
-        (["adapter._target_=no.such.Thing"], "adapter._target_: cannot import 'no.such'"),
-        (["adapter._target_=collections.Counter"], "is not a stage"),
+        (
+            ["adapter._target_=pipeline.adapter.Lorra"],
+            "'pipeline.adapter.Lorra' is not allowed; did you mean 'pipeline.adapter.Lora'?",
+        ),
+        (["adapter._target_=no.such.Thing"], "a class of your own needs allow_code=no on the comm"),
         (["adapter.r=true"], "adapter.r: should be a number, got True"),
         (["adapter.lora_dropout=false"], "adapter.lora_dropout: should be a number, got False"),
         (["adapter.layers_to_transform=[true]"], "should be numbers, got [True]"),
@@ -49,6 +51,23 @@ RECIPE = "+recipe=lora_bert"
 def test_mistake_is_named(overrides: list[str], says: str, composed: Compose) -> None:
     with pytest.raises(ConfigError) as caught:
         build_plan(composed(RECIPE, *overrides))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("pipeline.adapter.Lorra", "has no 'Lorra'; did you mean 'Lora'?"),
+        ("no.such.Thing", "adapter._target_: cannot import 'no.such'"),
+        ("collections.Counter", "is not a stage"),
+    ],
+)
+def test_class_that_was_consented_to_must_exist_and_be_a_stage(
+    target: str, says: str, composed: Compose
+) -> None:
+    config = composed(RECIPE, f"adapter._target_={target}")
+    with pytest.raises(ConfigError) as caught:
+        build_plan(config, consent=(target.partition(".")[0],))
     assert says in str(caught.value)
 
 
@@ -79,7 +98,7 @@ def test_class_with_an_annotation_that_means_nothing_is_one_line(
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        build_stage("adapter", {"_target_": "unannotated.Mine", "r": 1})
+        build_stage("adapter", {"_target_": "unannotated.Mine", "r": 1}, ("unannotated",))
     assert len(str(caught.value).splitlines()) == 1
     assert str(caught.value).startswith("adapter._target_: cannot check Mine: ")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,18 +25,20 @@ from pydantic import TypeAdapter
 from pipeline import worker
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples, HashedFile, TrainedModel
 from pipeline.build import build_stage
-from pipeline.errors import CheckError, ConfigError, MachineError
+from pipeline.errors import CheckError, ConfigError, MachineError, StoppedError
 from pipeline.launch import Local, MultiGpu, assert_asked_processes, is_follower
 from pipeline.launch.follow import _asked
 from pipeline.launch.job import Failure, Job
 from pipeline.launch.local import Joined
 from pipeline.launch.multi_gpu import _cause
+from pipeline.launch.processes import Ended
+from pipeline.seal import flaw
 from pipeline.shipped import shipped_folder
 
 # This module is imported by every worker that runs `Stand`: torch would make each start slower.
 
 TESTS = Path(__file__).parent
-Does = Literal["nothing", "die", "leave", "refuse", "break", "log", "hang"]
+Does = Literal["nothing", "die", "leave", "refuse", "break", "log", "hang", "stay", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +50,8 @@ class Stand:
 
     def run(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
         rank = int(os.environ.get("RANK", "0"))
-        (folder / f"pid-{rank}").write_text(str(os.getpid()))
+        if self.does != "stay":
+            (folder / f"pid-{rank}").write_text(str(os.getpid()))
         if rank == 1 and self.does == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if rank == 1 and self.does == "leave":
@@ -56,6 +60,13 @@ class Stand:
             raise CheckError("finetune: the training loss is nan at step 3")
         if rank == 1 and self.does == "break":
             raise KeyError("a bug")
+        if self.does == "stay":
+            signal.signal(signal.SIGTERM, lambda *_: (folder / f"heard-{rank}").touch())
+            (folder / f"pid-{rank}").write_text(str(os.getpid()))
+            while True:
+                time.sleep(1)
+        if self.does == "stop":
+            raise StoppedError("finetune: stopped by SIGTERM after step 3 of 9", signal.SIGTERM)
         if self.does == "log":
             logging.getLogger("pipeline.finetune").info("epoch 1 of 1")
         if self.does in ("die", "leave", "refuse", "break", "hang"):
@@ -197,6 +208,7 @@ def test_the_first_process_returns_its_artifact_and_nothing_stays(
         ),
         ("leave", MachineError, "finetune: rank 1 ended with exit code 5 and no word"),
         ("refuse", CheckError, "finetune: the training loss is nan at step 3"),
+        ("stop", StoppedError, "finetune: stopped by SIGTERM after step 3 of 9"),
     ],
 )
 def test_a_failure_of_one_process_is_one_line(
@@ -273,7 +285,45 @@ def test_the_cause_is_the_process_that_explains_most(
         told = f"told by {rank}"
         Failure(rank=rank, error=error, expected=expected, message=told).write(tmp_path)
     lines = "".join(_LAUNCHER_SAYS.format(rank=rank, status=said[rank]) for rank in said)
-    assert cause in str(_cause(tmp_path, lines, 1))
+    assert cause in str(_cause(tmp_path, lines, 1, processes=3))
+
+
+_WAITED = (
+    "finetune: another process ended, or gave no word for finetune.timeout=10 seconds: "
+    "[gloo] Timed out waiting 10000ms for recv operation to complete"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "what"),
+    [
+        (
+            None,
+            -9,
+            "was killed by signal 9 (SIGKILL) after step 41, by hand or for want of memory",
+        ),
+        (None, 5, "ended with exit code 5 after step 41 and no word"),
+        (
+            _WAITED,
+            -9,  # by the launcher, half a minute later
+            "gave no word for finetune.timeout=10 seconds after step 41, and was ended",
+        ),
+    ],
+)
+def test_the_cause_says_how_far_it_came_and_where_it_goes_on(
+    tmp_path: Path, error: str | None, status: int, what: str
+) -> None:
+    desk = tmp_path / ".launch"
+    for name in ("checkpoint-8", "checkpoint-40", ".checkpoint-41", "checkpoint-44.damaged"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 40}\n{"step": 41}\n{"ste')
+    desk.mkdir()
+    if error is not None:
+        lost = {"error": "LostProcessError", "expected": "MachineError", "message": error}
+        Failure(rank=0, **lost).write(desk)  # type: ignore[arg-type]
+    said = _LAUNCHER_SAYS.format(rank=1, status=status)
+    then = "the same command goes on from checkpoint-40"
+    assert str(_cause(desk, said, 1, processes=2)) == f"finetune: rank 1 {what}; {then}"
 
 
 @pytest.mark.slow
@@ -293,6 +343,46 @@ def test_workers_end_with_the_process_that_started_them(
     parent.communicate(timeout=30)
     wait_until_gone([*workers, *launcher])
     assert parent.returncode == (128 + number if number == signal.SIGTERM else -number)
+
+
+@pytest.mark.slow
+def test_the_first_signal_goes_to_the_workers_and_the_second_ends_all(
+    start: Start, tmp_path: Path
+) -> None:
+    code = """
+        from pathlib import Path
+        from test_launch import in_two
+        in_two("stay", Path.cwd())
+    """
+    parent = start([], textwrap.dedent(code))
+    workers = wait_for(tmp_path / "pid-0", tmp_path / "pid-1")
+    parent.send_signal(signal.SIGTERM)
+    end = time.monotonic() + 10
+    while not all((tmp_path / f"heard-{rank}").exists() for rank in (0, 1)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert all(is_alive(number) for number in [parent.pid, *workers])
+    parent.send_signal(signal.SIGTERM)
+    parent.communicate(timeout=30)
+    wait_until_gone(workers)
+    assert parent.returncode == 128 + signal.SIGTERM
+
+
+def test_what_a_killed_attempt_left_on_its_desk_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".launch").mkdir()
+    (tmp_path / ".launch" / "failure-1.json").write_text("{}")
+    seen: list[set[str]] = []
+
+    def listen(command: Sequence[str], *_: object) -> Ended:
+        seen.append({each.name for each in Path(command[-1]).iterdir()})
+        return Ended(code=1, said="no", number=0)
+
+    monkeypatch.setattr("pipeline.launch.multi_gpu.run_and_listen", listen)
+    with pytest.raises(MachineError, match="the launcher ended with exit code 1: no"):
+        in_two("nothing", tmp_path)
+    assert seen == [{"job.json"}]
 
 
 def test_fewer_gpus_than_asked_for_are_refused(
@@ -362,6 +452,7 @@ def test_a_worker_asserts_the_number_of_processes(tmp_path: Path) -> None:
             error="MachineError",
             expected="MachineError",
             message="launch: asked for 2 processes, 1 started",
+            exit_code=3,
         )
     ]
     assert not (tmp_path / "result.json").exists()
@@ -380,6 +471,7 @@ def test_a_worker_leaves_the_artifact_as_json(tmp_path: Path) -> None:
 _LEAD_OR_FOLLOW = """
 import logging, os, time
 from pathlib import Path
+from pipeline.errors import StoppedError
 from pipeline.launch import Local, assert_asked_processes, follow, is_follower
 from test_launch import Stand, artifacts
 
@@ -434,6 +526,42 @@ def test_two_real_trainings_follow_one_another_under_torchrun(start: Start, tmp_
     assert launcher.returncode == 0, told
     one, two = (tmp_path / name / "adapter/adapter_model.safetensors" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_stops_all_at_one_step_and_saves_it(
+    start: Start, tmp_path: Path
+) -> None:
+    body = """
+    from test_finetune import make_adapted, make_base, make_examples, trainer
+    folder = Path("out")
+    folder.mkdir(exist_ok=True)
+    given = make_adapted(Path("a"), make_base(Path("b").absolute())), make_examples(Path("e"))
+    try:
+        Local().place(trainer(num_train_epochs=300)).run(given, folder)
+    except StoppedError as error:
+        Path("stopped").write_text(str(error))
+        raise SystemExit(error.exit_code)
+    """
+    code = _LEAD_OR_FOLLOW.format(body=body.strip())
+    command = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launcher = start(command, code)
+    end = time.monotonic() + 60
+    while not (tmp_path / "out" / "metrics.jsonl").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    launcher.send_signal(signal.SIGTERM)
+    launcher.communicate(timeout=60)
+    assert launcher.returncode != 0
+    stopped = (tmp_path / "stopped").read_text()
+    match = re.fullmatch(
+        r"finetune: stopped by SIGTERM after step (\d+) of 900; it is saved, and the same command "
+        "goes on from there",
+        stopped,
+    )
+    assert match is not None, stopped
+    saved = list((tmp_path / "out" / "checkpoints").glob(f"checkpoint-{match[1]}*"))
+    assert [flaw(each) for each in saved] == [None] * len(saved) != []
 
 
 @pytest.mark.slow

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from conftest import LABELS, Compose
 
-from pipeline.artifacts import BaseModel
+from pipeline.artifacts import BaseModel, Examples
 from pipeline.build import build_stage
 from pipeline.errors import ConfigError, MachineError, StageError
 from pipeline.model import FromConfig
+from pipeline.seal import digests
 
 Run = Callable[..., BaseModel]
 
@@ -105,11 +106,10 @@ def test_weights_of_another_shape_are_refused(run: Run, copy: Path) -> None:
     (copy / "config.json").write_text(
         json.dumps({**config, "hidden_size": 48, "num_attention_heads": 3})
     )
-    made = run("local", f"path={copy}")
     with pytest.raises(
-        StageError, match="does not fit BertForSequenceClassification: 3. of its 39"
+        StageError, match=r"does not fit BertForSequenceClassification: 3. of its 39 .* as config"
     ):
-        made.load(LABELS)
+        run("local", f"path={copy}")
 
 
 def test_missing_weights_are_counted_and_named(run: Run, copy: Path) -> None:
@@ -118,9 +118,8 @@ def test_missing_weights_are_counted_and_named(run: Run, copy: Path) -> None:
     file = copy / "model.safetensors"
     kept = {k: v for k, v in load_file(file).items() if "layer.1." not in k}
     save_file(kept, file, metadata={"format": "pt"})
-    made = run("local", f"path={copy}")
     with pytest.raises(StageError, match=r"16 of its 39 weights are missing .*first: bert.encoder"):
-        made.load(LABELS)
+        run("local", f"path={copy}")
 
 
 def test_truncated_weights_are_refused(run: Run, copy: Path) -> None:
@@ -172,7 +171,7 @@ def test_what_is_not_a_model_folder_is_named(run: Run, tmp_path: Path, copy: Pat
     with pytest.raises(StageError, match="is a file; expected a folder"):
         run("local", f"path={copy}/config.json")
     (copy / "config.json").write_text("{")
-    with pytest.raises(StageError, match="config.json is not valid JSON"):
+    with pytest.raises(StageError, match="config.json line 1: not valid JSON"):
         run("local", f"path={copy}")
     (copy / "config.json").unlink()
     with pytest.raises(StageError, match="has no config.json"):
@@ -180,7 +179,7 @@ def test_what_is_not_a_model_folder_is_named(run: Run, tmp_path: Path, copy: Pat
 
 
 def test_unknown_model_type_suggests_the_nearest(run: Run) -> None:
-    with pytest.raises(StageError, match="has no 'berrt'; did you mean 'bert'"):
+    with pytest.raises(StageError, match="has no model type 'berrt'; did you mean 'bert'"):
         run("random_bert", "model_type=berrt")
 
 
@@ -311,3 +310,185 @@ def test_language_model_keeps_its_head(tmp_path: Path) -> None:
     assert all((ones[name] == others[name]).all() for name in ones)
     assert type(first).__name__ == "GPT2LMHeadModel"
     assert list(made.load_tokenizer()("a")) == ["input_ids", "attention_mask"]
+
+
+# -- a head that was saved, values that are none, what is read, what is written ------------------
+
+
+def with_head(copy: Path, outputs: int) -> None:
+    """Save the weights of `copy` as those of a classifier, with a head."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = copy / "model.safetensors"
+    tensors = {f"bert.{name}": value for name, value in load_file(file).items()}
+    torch.manual_seed(7)
+    tensors["classifier.weight"] = torch.randn(outputs, 32)
+    tensors["classifier.bias"] = torch.randn(outputs)
+    save_file(tensors, file, metadata={"format": "pt"})
+    config = json.loads((copy / "config.json").read_text())
+    config["id2label"] = {str(n): f"old {n}" for n in range(outputs)}
+    config["label2id"] = {f"old {n}": n for n in range(outputs)}
+    (copy / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [
+        (2, "the head of 2 labels is replaced by a new one of 3"),
+        (3, "trained for the labels old 0, old 1, old 2 starts as the one for apple, pear, plum"),
+        (None, None),
+    ],
+)
+def test_head_of_another_size_is_replaced_and_told(
+    outputs: int | None,
+    says: str | None,
+    run: Run,
+    copy: Path,
+    examples: Examples,
+    composed: Compose,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if outputs is not None:
+        with_head(copy, outputs)
+    made = run("local", f"path={copy}")
+    model = made.load(LABELS)
+    if outputs == len(LABELS):
+        from safetensors.torch import load_file
+
+        saved = load_file(copy / "model.safetensors")["classifier.weight"]
+        assert (model.classifier.weight == saved).all()
+    adapter: Any = build_stage("adapter", composed()["adapter"])
+    caplog.clear()
+    adapter.run((made, examples), tmp_path)
+    assert says in caplog.text if says else "the head" not in caplog.text
+
+
+def test_values_that_are_not_numbers_are_named_when_they_are_read(run: Run, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copy / "model.safetensors"
+    tensors = load_file(file)
+    tensors["encoder.layer.0.output.dense.bias"][:2] = float("inf")
+    save_file(tensors, file, metadata={"format": "pt"})
+    made = run("local", f"path={copy}")
+    says = r"bert.encoder.layer.0.output.dense.bias has Inf \(2 of 32 values are not finite\)"
+    with pytest.raises(StageError, match=says):
+        made.load(LABELS)
+
+
+def test_large_but_finite_values_are_fine(run: Run, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copy / "model.safetensors"
+    tensors = load_file(file)
+    tensors["encoder.layer.0.output.dense.weight"][:] = 3e38  # their sum is none
+    save_file(tensors, file, metadata={"format": "pt"})
+    run("local", f"path={copy}").load(LABELS)
+
+
+def test_parts_of_weights_are_read_by_their_index(run: Run, base: BaseModel, copy: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(copy).save_pretrained(copy, max_shard_size="40KB")
+    (copy / "model.safetensors").unlink(missing_ok=True)
+    parts = sorted(file.name for file in copy.glob("model-*-of-*.safetensors"))
+    shutil.copy(copy / parts[0], copy / "model-00099-of-00099.safetensors")  # in no index
+    made = run("local", f"path={copy}")
+    assert [weight.path.name for weight in made.weights] == parts
+    assert len(parts) > 1
+    ours, theirs = made.load(LABELS).bert, base.load(LABELS).bert
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_read_is_told_by_content(composed: Compose, copy: Path) -> None:
+    stage: Any = build_stage("model", composed("model=local", f"model.path={copy}")["model"])
+    read = stage.reads()
+    assert {Path(name).name for name in read} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+    assert all(
+        hashlib.sha256(Path(name).read_bytes()).hexdigest() == found for name, found in read.items()
+    )
+    file = copy / "tokenizer.json"
+    file.write_text(file.read_text() + " ")
+    changed = {name for name, found in stage.reads().items() if found != read[name]}
+    assert changed == {str(file)}
+    bare: Any = build_stage(
+        "model", composed("model=local", f"model.path={copy}", "model.weights=none")["model"]
+    )
+    assert {*read} - {*bare.reads()} == {str(copy / "model.safetensors")}
+
+
+def test_a_model_of_the_hub_is_told_by_its_commit(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def reads(revision: str) -> object:
+        chosen = ("model=bert_base", "model.repo_id=tiny/bert", f"model.revision={revision}")
+        stage: Any = build_stage("model", composed(*chosen)["model"])
+        return stage.reads()
+
+    assert reads("a" * 40) == {"tiny/bert": "a" * 40}
+    with pytest.raises(
+        StageError, match="'tiny/bert' is not in the local cache and the hub cannot"
+    ):
+        reads("main")
+    (refs := tmp_path / "models--tiny--bert/refs").mkdir(parents=True)
+    (refs / "main").write_text("b" * 40)
+    assert reads("main") == {"tiny/bert": "b" * 40}
+
+
+def test_a_model_from_its_config_reads_nothing(composed: Compose) -> None:
+    stage: Any = build_stage("model", composed("model=random_bert")["model"])
+    assert stage.reads() == {}
+
+
+@pytest.mark.parametrize("option", ["random_bert", "local"])
+def test_same_source_makes_the_same_bytes(
+    option: str, composed: Compose, copy: Path, tmp_path: Path
+) -> None:
+    more = [f"model.path={copy}"] if option == "local" else []
+    stage: Any = build_stage("model", composed(f"model={option}", *more)["model"])
+    made = []
+    for name in ("one", "two"):
+        (folder := tmp_path / name).mkdir()
+        stage.run(None, folder)
+        made.append(digests(folder))
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit"),
+    [
+        ({"model_type": "roberta", "pad_token_id": 1}, 62),
+        ({"model_type": "bert", "pad_token_id": 0}, 64),
+    ],
+)
+def test_limit_of_tokens_leaves_out_positions_that_no_token_has(
+    fields: dict[str, Any], limit: int, tmp_path: Path
+) -> None:
+    import torch
+
+    from pipeline.data.limit import most_tokens
+
+    shape = {
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 64, "max_position_embeddings": 64,
+        "pad_token_id": fields["pad_token_id"],
+    }  # fmt: skip
+    made = FromConfig(
+        name="tiny", model_type=fields["model_type"], config=shape, seed=0, dropout=0.0,
+        task="sequence_classification", weights="full",
+    ).run(None, tmp_path)  # fmt: skip
+    assert most_tokens(None, made.load_tokenizer(), made.folder) == limit
+    model = made.load(LABELS)
+    model(torch.full((1, limit), 9))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(torch.full((1, limit + 1), 9))

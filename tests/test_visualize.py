@@ -775,7 +775,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (run / "manifest.json").write_text("{}")
     (run / "6_visualize" / "models").mkdir()
     for name in ("index.html", "models/adapted.onnx"):
-        (run / "6_visualize" / name).write_text("")
+        (run / "6_visualize" / name).write_text("\x08")  # how an ONNX file begins
     (run.parent / "latest").symlink_to(run.name, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline.tasks import Task
 
 __all__ = ["Lora"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,23 +56,32 @@ class Lora:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.r < 1:
-            raise ValueError(f"r must be a whole number of at least 1, got {self.r}")
-        if not (math.isfinite(self.lora_alpha) and self.lora_alpha > 0):
-            raise ValueError(f"lora_alpha must be a finite number above 0, got {self.lora_alpha}")
+        _check_rank("r", self.r)
+        _check_scale("lora_alpha", self.lora_alpha)
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"lora_dropout must be in [0, 1), got {self.lora_dropout}")
         if not self.target_modules:
             raise ValueError("target_modules is empty; name the modules to adapt")
+        if self.layers_to_transform is not None:
+            if not self.layers_to_transform:
+                raise ValueError("layers_to_transform is empty; name blocks, or null for all")
+            if (first := min(self.layers_to_transform)) < 0:
+                raise ValueError(f"layers_to_transform counts the blocks from 0, got {first}")
         for key in ("target_modules", "exclude_modules"):
-            pattern = getattr(self, key)
-            if isinstance(pattern, str):
-                try:
-                    re.compile(pattern)
-                except re.error as error:
-                    raise ValueError(
-                        f"{key}: {pattern!r} is not a regular expression: {error}"
-                    ) from error
+            if isinstance(pattern := getattr(self, key), str):
+                _check_pattern(key, pattern)
+        for pattern, r in self.rank_pattern.items():
+            _check_pattern("rank_pattern", pattern)
+            _check_rank(f"rank_pattern.{pattern}", r)
+        for pattern, alpha in self.alpha_pattern.items():
+            _check_pattern("alpha_pattern", pattern)
+            _check_scale(f"alpha_pattern.{pattern}", alpha)
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 4294967295, got {self.seed}")
+
+    def look(self, given: tuple[BaseModel, Examples], folder: Path) -> AdaptedModel:
+        """Do what `run` does: of a model without weights it needs none."""
+        return self.run(given, folder)
 
     def run(self, given: tuple[BaseModel, Examples], folder: Path) -> AdaptedModel:
         """Insert the adapters, and save them as they start with their placement.
@@ -81,20 +93,26 @@ class Lora:
         import torch
 
         from pipeline.adapter.placement import place, show
+        from pipeline.adapter.ranks import check_ranks, check_widths
         from pipeline.adapter.targets import check_adapted, check_names
         from pipeline.tasks import task_named
-        from pipeline.tasks.head import check_head_trains
+        from pipeline.tasks.head import check_head_trains, saved_head
 
         base, examples = given
         task = task_named(base.task)
         torch.manual_seed(self.seed)  # the head and the matrices A start from random values
         model = base.load(examples.labels)
+        if task.labelled and base.weights:
+            files = [weight.path for weight in base.weights]
+            if told := saved_head(model, files, base.labels, examples.labels):
+                log.info("    %s", told)
         check_names(model, self.target_modules, self.exclude_modules, self.modules_to_save)
         before = {name: type(module).__name__ for name, module in model.named_modules()}
+        check_widths(model, {"r": self.r, **self.rank_pattern})  # before they take memory
         adapted = self._insert(model, task, on_meta=not base.weights)
         if task.labelled:
             check_head_trains(adapted)
-        self._check_rank(adapted)
+        check_ranks(adapted)
         placement = place(adapted, before)
         check_adapted(
             [module.name for module in placement.adapted],
@@ -116,6 +134,8 @@ class Lora:
     def _insert(self, model: PreTrainedModel, task: Task, *, on_meta: bool) -> PeftModel:
         from peft import LoraConfig, get_peft_model
 
+        from pipeline.adapter.targets import unsupported
+
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "seed"}
         for name, value in values.items():
             if isinstance(value, tuple):
@@ -125,20 +145,32 @@ class Lora:
         try:
             settings = LoraConfig(**values, task_type=task.peft_task_type)
             inserted: PeftModel = get_peft_model(model, settings, low_cpu_mem_usage=on_meta)
-        except ValueError as error:
+        except (ValueError, TypeError, NotImplementedError) as error:
             # PEFT refuses layer types it has no LoRA for, and settings that exclude one another.
+            if told := unsupported(model, self.target_modules, self.exclude_modules):
+                raise StageError(f"adapter.target_modules: {told}") from error
+            if str(error).startswith("No modules were targeted"):
+                raise StageError(
+                    "adapter: nothing is left to adapt: what target_modules names is excluded "
+                    "(exclude_modules), trains in full (modules_to_save, and the head always), or "
+                    "lies in no block of layers_to_transform"
+                ) from error
             raise StageError(f"adapter: {' '.join(str(error).split())}") from error
         return inserted
 
-    def _check_rank(self, model: PeftModel) -> None:
-        from peft.tuners.lora import LoraLayer
 
-        for name, module in model.get_base_model().named_modules():
-            if not isinstance(module, LoraLayer):
-                continue
-            narrow = min(module.in_features, module.out_features)
-            if (r := module.r["default"]) > narrow:
-                raise StageError(
-                    f"adapter.r: {r} is more than {name} is wide ({module.in_features} to "
-                    f"{module.out_features}); at most {narrow} makes sense"
-                )
+def _check_rank(key: str, r: int) -> None:
+    if r < 1:
+        raise ValueError(f"{key} must be a whole number of at least 1, got {r}")
+
+
+def _check_scale(key: str, alpha: float) -> None:
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"{key} must be a finite number above 0, got {alpha}")
+
+
+def _check_pattern(key: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{key}: {pattern!r} is not a regular expression: {error}") from error

@@ -11,7 +11,7 @@ from pipeline.errors import StageError, among, nearest
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["check_adapted", "check_names"]
+__all__ = ["check_adapted", "check_names", "unsupported"]
 
 _SPECIAL = ("all-linear",)
 _SHOWN = 6
@@ -35,6 +35,33 @@ def check_names(
         _check("target_modules", target_modules, modules, adaptable)
     _check("exclude_modules", exclude_modules or (), modules, every)
     _check("modules_to_save", modules_to_save or (), modules, every)
+
+
+def unsupported(
+    model: nn.Module,
+    target_modules: Sequence[str] | str,
+    exclude_modules: Sequence[str] | str | None,
+) -> str | None:
+    """Return in a sentence which target is a module that no LoRA exists for, or None."""
+    types = {name: type(module) for name, module in model.named_modules() if name}
+    for name, kind in types.items():
+        hit = _matching(target_modules, name)
+        if hit is None or _matching(exclude_modules or (), name) is not None:
+            continue
+        if not any(each.__name__ in _ADAPTABLE for each in kind.__mro__):
+            known = _ends({name: each.__name__ for name, each in types.items()}, _ADAPTABLE)
+            return (
+                f"{hit!r} matches {name}, a {kind.__name__}, which cannot carry LoRA. Those that "
+                f"can end in: {', '.join(known)}"
+            )
+    return None
+
+
+def _matching(names: Sequence[str] | str, module: str) -> str | None:
+    """Return which of the names, or the pattern, matches a module."""
+    if isinstance(names, str):
+        return names if re.fullmatch(names, module) else None
+    return next((name for name in names if _any_ends([module], name)), None)
 
 
 def check_adapted(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.data.table import Columns, Raw
+from pipeline.data.checks import without_empty
+from pipeline.data.labels import as_word
+from pipeline.data.rows import Raw
+from pipeline.data.table import Columns
 from pipeline.errors import StageError
 
 __all__ = ["Drawn"]
@@ -15,6 +19,8 @@ __all__ = ["Drawn"]
 class Drawn(Columns):
     """What a source has that may lack a validation or a test split."""
 
+    drop_empty: bool
+    """Whether rows without a text or a label are left out; else they are refused."""
     validation_size: float
     """Share of the training rows set aside when there is no validation split, 0 to 1."""
     test_size: float
@@ -25,8 +31,13 @@ class Drawn(Columns):
         for name in ("validation_size", "test_size"):
             if not 0 < (size := getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {size}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 4294967295, got {self.seed}")
         # Not `super()`: a dataclass with slots is a new class, which its methods do not know.
         Columns.__post_init__(self)
+
+    def usable(self, raw: Raw) -> Raw:
+        return without_empty(raw, self.wanted) if self.drop_empty else raw
 
     def rows(
         self, found: Mapping[str, Raw], numbers: Mapping[str, Sequence[int]]
@@ -34,26 +45,34 @@ class Drawn(Columns):
         rows = Columns.rows(self, found, numbers)
         for split, size in (("test", self.test_size), ("validation", self.validation_size)):
             if split not in rows:
-                kept, taken = _in_proportion(
-                    rows["train"][1], numbers["train"], size, split, self.seed
+                kept, taken = self._in_proportion(
+                    found["train"], rows["train"][1], numbers["train"], size, split
                 )
                 rows["train"], rows[split] = ("train", kept), ("train", taken)
         return rows
 
+    def _in_proportion(
+        self, raw: Raw, rows: list[int], labels: Sequence[int], size: float, split: str
+    ) -> tuple[list[int], list[int]]:
+        """Return the rows that stay and those that are taken, each label in proportion."""
+        from sklearn.model_selection import train_test_split
 
-def _in_proportion(
-    rows: list[int], labels: Sequence[int], size: float, split: str, seed: int
-) -> tuple[list[int], list[int]]:
-    """Return the rows that stay and those that are taken, each label in proportion."""
-    from sklearn.model_selection import train_test_split
-
-    try:
-        kept, taken = train_test_split(
-            rows, test_size=size, random_state=seed, stratify=[labels[row] for row in rows]
-        )
-    except ValueError as error:
-        raise StageError(
-            f"data.{split}: cannot set aside {size:.0%} of {len(rows)} rows with every label in "
-            f"proportion ({error}); give more rows or a file for this split"
-        ) from error
-    return sorted(kept), sorted(taken)
+        try:
+            kept, taken = train_test_split(
+                rows,
+                test_size=size,
+                random_state=self.seed,
+                stratify=[labels[row] for row in rows],
+            )
+        except ValueError as error:
+            counts = Counter(labels[row] for row in rows)
+            rarest = min(counts, key=lambda label: counts[label])
+            example = next(row for row in rows if labels[row] == rarest)
+            word = as_word(raw.column(self.label_column)[example])
+            raise StageError(
+                f"data.{split}: cannot set aside {size:.0%} of {len(rows)} rows with every label "
+                f"in proportion: {len(counts)} labels, of which {word!r} "
+                f"({raw.origin} {raw.rows.unit} {raw.rows.places[example]}) has {counts[rarest]} "
+                "of them; give more rows or a file for this split"
+            ) from error
+        return sorted(kept), sorted(taken)

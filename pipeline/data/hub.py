@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.commits import known_commit
 from pipeline.data.drawn import Drawn
-from pipeline.data.table import SPLITS, Raw
+from pipeline.data.rows import Raw, Rows
+from pipeline.data.table import SPLITS
 from pipeline.errors import StageError, among
+from pipeline.hub_cache import assert_cache_can_be_written
+from pipeline.seal import sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -18,10 +23,13 @@ __all__ = ["Hub"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hub(Drawn):
-    """A data set by its id. Data only: the hub's loading scripts are never run."""
+    """A data set by its id. Data only: the hub's loading scripts are never run.
+
+    To look at it is to download it once, as `run` would: its labels are in its rows.
+    """
 
     repo_id: str
-    """Such as `nyu-mll/glue`."""
+    """Such as `nyu-mll/glue`; or a folder of this machine in the layout of the hub."""
     config_name: str | None
     """Such as `sst2`, for data sets that have several."""
     revision: str | None
@@ -43,8 +51,17 @@ class Hub(Drawn):
                     f"data.{split}: no split {name!r} in {self.repo_id}"
                     f"{among(name, found, 'Splits')}"
                 )
-            raws[split] = self._named(split, found[name], f"{self.repo_id} ({name})")
+            raws[split] = self._raw(split, found[name], f"{self.repo_id} ({name})")
         return raws
+
+    def reads(self) -> Mapping[str, str]:
+        """Return the commit of the data set; of a folder, the sha256 of each file in it."""
+        folder = Path(self.repo_id)
+        if folder.is_dir():
+            files = (file for file in sorted(folder.absolute().rglob("*")) if file.is_file())
+            return {str(file): sha256(file) for file in files}
+        commit = known_commit(self.repo_id, self.revision or "main", "dataset")
+        return {f"datasets/{self.repo_id}": commit}
 
     def _fetch(self) -> DatasetDict:
         from datasets import DatasetDict, load_dataset
@@ -54,6 +71,7 @@ class Hub(Drawn):
         try:
             found = load_dataset(self.repo_id, self.config_name, revision=self.revision)
         except (OSError, HTTPError) as error:  # no network, no such data set or revision
+            assert_cache_can_be_written()
             raise StageError(
                 f"data.repo_id: {self.repo_id!r} is neither in the local cache nor to be had from "
                 f"the hub: {_one_line(error)}"
@@ -67,22 +85,28 @@ class Hub(Drawn):
         assert isinstance(found, DatasetDict)
         return found
 
-    def _named(self, split: str, table: Dataset, origin: str) -> Raw:
-        """Return the rows of a split with the names of the labels in place of their numbers."""
-        revision = _revision(table)
+    def _raw(self, split: str, table: Dataset, origin: str) -> Raw:
+        names = tuple(table.column_names)
+        columns = {name: list(table[name]) for name in self.wanted if name in names}
         feature = table.features.get(self.label_column)
         if hasattr(feature, "int2str"):
-            words = []
-            for row, number in enumerate(table[self.label_column], start=1):
-                if number == -1:
-                    raise StageError(
-                        f"data.{split}: {origin} row {row}: label is hidden (-1); choose a split "
-                        "with labels, or null to take rows of the training rows"
-                    )
-                words.append(None if number is None else feature.int2str(number))
-            table = table.remove_columns(self.label_column)
-            table = table.add_column(self.label_column, words)
-        return Raw(table, origin, revision=revision)
+            numbers = columns[self.label_column]
+            columns[self.label_column] = [
+                _word(number, feature, f"data.{split}: {origin} row {row}")
+                for row, number in enumerate(numbers, start=1)
+            ]
+        rows = Rows(names=names, columns=columns, places=range(1, len(table) + 1))
+        return Raw(rows=rows, key=f"data.{split}", origin=origin, revision=_revision(table))
+
+
+def _word(number: object, feature: object, where: str) -> object:
+    """Return the name of a label in place of its number."""
+    if number == -1:
+        raise StageError(
+            f"{where}: label is hidden (-1); choose a split with labels, or null to take rows of "
+            "the training rows"
+        )
+    return None if number is None else feature.int2str(number)  # type: ignore[attr-defined]
 
 
 def _revision(table: Dataset) -> str | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.reading import read_file, read_json_lines
-from pipeline.data.table import SPLITS, Columns, Raw
+from pipeline.data.formats import read_json_lines
+from pipeline.data.reading import digest, read_file
+from pipeline.data.rows import Raw, Rows
+from pipeline.data.table import SPLITS, Columns
 from pipeline.errors import among
 
 __all__ = ["Shipped"]
 
 _FOLDER = Path(__file__).parent
+_KIND = "JSON Lines"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +35,14 @@ class Shipped(Columns):
         Columns.__post_init__(self)
 
     def load(self) -> dict[str, Raw]:
-        folder = _FOLDER / self.name
-        return {
-            split: read_file(folder / f"{split}.jsonl", "data.name", "JSON Lines", read_json_lines)
-            for split in SPLITS
-        }
+        def read(path: Path) -> Rows:
+            return read_json_lines(path, self.wanted)
+
+        return {split: read_file(f, "data.name", _KIND, read) for split, f in self._files().items()}
+
+    def reads(self) -> Mapping[str, str]:
+        """Return the sha256 of each file, by its absolute path."""
+        return dict(digest(file, "data.name", _KIND) for file in self._files().values())
+
+    def _files(self) -> dict[str, Path]:
+        return {split: _FOLDER / self.name / f"{split}.jsonl" for split in SPLITS}

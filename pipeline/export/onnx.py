@@ -56,6 +56,14 @@ class Onnx:
             return self._draw(trained, folder)
         return self._export(trained, examples, folder)
 
+    def look(self, given: tuple[TrainedModel, Examples], folder: Path) -> ExportedModel:
+        """Return where the pictures would be: nothing can be said before there are weights."""
+        return ExportedModel(
+            view=folder / "onnx" / "adapted.view.onnx",
+            base_view=folder / "onnx" / "base.view.onnx",
+            placement=folder / "placement.json",
+        )
+
     def _draw(self, trained: TrainedModel, folder: Path) -> ExportedModel:
         """Write the two pictures of a model that was not trained: shapes, no values."""
         from pipeline.export.beside import Beside

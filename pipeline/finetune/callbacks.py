@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,9 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # tqdm has no types
 from transformers import TrainerCallback
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from pipeline.artifacts import BaseModel
+    from pipeline.finetune.sampler import Batches
 
 __all__ = ["Keeper", "Recorder"]
 
@@ -27,23 +25,21 @@ log = logging.getLogger("pipeline.finetune")
 
 
 class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Saves the adapter after every evaluation; keeps the best one and the newest one."""
+    """Knows the best evaluation, has each one saved, and stops when they get no better."""
 
-    def __init__(self, folder: Path, base: BaseModel, metric: str, patience: int | None) -> None:
-        """Keep under `folder` what scores highest in `metric`; stop after `patience` epochs."""
-        self._folder, self._base, self._patience = folder, base, patience
-        self._metric = f"eval_{metric}"
+    def __init__(self, metric: str, patience: int | None) -> None:
+        """Look for the highest `metric`; stop after `patience` epochs without a better one."""
+        self._metric, self._patience = f"eval_{metric}", patience
         self._since_best = 0
         self.best_step = 0
         self.best_metric = -math.inf
+        self.evaluated_step = 0
+        """Step after which the last evaluation was."""
 
     @property
-    def best(self) -> Path:
-        """The checkpoint of the best evaluation."""
-        return self._checkpoint(self.best_step)
-
-    def _checkpoint(self, step: int) -> Path:
-        return self._folder / f"checkpoint-{step}"
+    def patience_is_over(self) -> bool:
+        """Whether training stops early, now."""
+        return self._since_best == self._patience
 
     def on_evaluate(
         self,
@@ -51,36 +47,43 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no type
         state: TrainerState,
         control: TrainerControl,
         *,
-        model: PeftModel,
         metrics: Mapping[str, float],
         **_: Any,
     ) -> None:
-        step: int = state.global_step
+        self.evaluated_step = state.global_step
         if metrics[self._metric] > self.best_metric:
-            self.best_step, self.best_metric = step, metrics[self._metric]
+            self.best_step, self.best_metric = state.global_step, metrics[self._metric]
             self._since_best = 0
         else:
             self._since_best += 1
-        if self._since_best == self._patience:
-            control.should_training_stop = True
-        if state.is_world_process_zero:
-            draft = self._folder / f".checkpoint-{step}"
-            self._base.save_adapter(model, draft)
-            draft.rename(self._checkpoint(step))  # a checkpoint with a name is a whole one
-            for other in self._folder.iterdir():
-                if other not in (self.best, self._checkpoint(step)):
-                    shutil.rmtree(other)
+        control.should_training_stop |= self.patience_is_over
+        control.should_save = True
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, as JSON can hold it."""
+        return {
+            "best_step": self.best_step,
+            "best_metric": self.best_metric if self.best_step else None,
+            "since_best": self._since_best,
+            "evaluated_step": self.evaluated_step,
+        }
+
+    def restore(self, state: Mapping[str, Any], step: int) -> None:
+        """Go on where `state` was asked."""
+        self.best_step, self.evaluated_step = state["best_step"], state["evaluated_step"]
+        self.best_metric = state["best_metric"] if self.best_step else -math.inf
+        self._since_best = state["since_best"]
 
 
 class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Writes `metrics.jsonl`, says a line an epoch, and on a terminal moves a bar."""
 
-    def __init__(self, file: Path, rows: Callable[[int], int]) -> None:
-        """Write to `file`; `rows` tells how many rows a step has, counted from 0."""
-        self._file, self._rows = file, rows
+    def __init__(self, file: Path, batches: Batches) -> None:
+        """Write to `file`; `batches` tells the steps of an epoch, and the rows of a step."""
+        self._file, self._batches = file, batches
         self._bar: tqdm | None = None
         self._start = time.monotonic()
-        self._sum = self._seen = self._epochs = 0.0
+        self._sum = self._seen = self._epochs = self._seconds = 0.0
 
     @property
     def train_loss(self) -> float:
@@ -90,17 +93,13 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self._start = time.monotonic()
+        self._start = time.monotonic() - self._seconds
         self._epochs = args.num_train_epochs
         if state.is_world_process_zero and sys.stderr.isatty():
             self._bar = tqdm(
-                total=state.max_steps, desc="train", unit="step", dynamic_ncols=True, leave=False
-            )
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self._sum = self._seen = 0.0
+                total=state.max_steps, initial=state.global_step, desc="train", unit="step",
+                dynamic_ncols=True, leave=False,
+            )  # fmt: skip
 
     def on_log(
         self,
@@ -112,7 +111,10 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         **_: Any,
     ) -> None:
         if "loss" in logs:
-            rows = self._rows(state.global_step - 1)
+            step = state.global_step - 1
+            if step % self._batches.steps == 0:
+                self._sum = self._seen = 0.0
+            rows = self._batches.rows(step)
             self._sum += logs["loss"] * rows
             self._seen += rows
         elif "eval_loss" not in logs:
@@ -142,6 +144,15 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
                 "    epoch %.4g of %.4g: loss %.4f, validation loss %.4f, %s (%.1f s)",
                 state.epoch, self._epochs, self.train_loss, logs["eval_loss"], scores, seconds,
             )  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, as JSON can hold it."""
+        seconds = time.monotonic() - self._start
+        return {"sum": self._sum, "seen": self._seen, "seconds": seconds}
+
+    def restore(self, state: Mapping[str, Any], step: int) -> None:
+        """Go on where `state` was asked; the time in between does not count."""
+        self._sum, self._seen, self._seconds = state["sum"], state["seen"], state["seconds"]
 
     def close(self) -> None:
         """Leave the terminal as it was, also after an error."""

@@ -1,10 +1,9 @@
-"""Transformers' Trainer with our batches, our loss over whole steps, and a guard."""
+"""Transformers' Trainer with our batches, our loss over whole steps, and our evaluation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,26 +12,27 @@ import transformers
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
-from pipeline.errors import CheckError
-from pipeline.finetune.sampler import Batches, evaluation_batches
+from pipeline.finetune.resuming import Resumable
+from pipeline.finetune.sampler import Batches, Remaining, evaluation_batches
+from pipeline.finetune.stopping import as_loader_worker
+from pipeline.finetune.watched import Watched
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
     from torch import Tensor
 
+    from pipeline.finetune.watch import Watch
     from pipeline.tasks import Collate, TrainableTask
 
 __all__ = ["Engine"]
 
-_SMALLEST_SCALE = 2.0**-10
-"""An fp16 loss scale below this has halved 26 times: the gradients are never finite."""
 
-
-class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no types
+class Engine(Watched, Resumable):
     """The loop is transformers'; which rows, which loss and which evaluation are ours."""
 
-    control: transformers.TrainerControl
+    evaluating = False
+    """Whether it is at the validation split."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
         tables: tuple[Dataset, Dataset],
         collate: Collate,
         callbacks: Sequence[transformers.TrainerCallback],
+        watch: Watch,
     ) -> None:
         """Take the tables of the splits train and validation."""
         super().__init__(
@@ -52,9 +53,11 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
             data_collator=collate,
             train_dataset=tables[0],
             eval_dataset=tables[1],
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, watch],
         )
         self.remove_callback(transformers.PrinterCallback)
+        self.watch = watch
+        watch.engine = self
         self.task = task
         self.batches = batches
         self.model_accepts_loss_kwargs = True  # the loss is over the whole step: do not divide it
@@ -63,9 +66,10 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
         """Return this process's micro-batches; accelerate does not cut them again."""
         return _EpochLoader(
             self.train_dataset,
-            batch_sampler=self.batches,
+            batch_sampler=Remaining(self.batches),
             collate_fn=self._collate,
             num_workers=self.args.dataloader_num_workers,
+            worker_init_fn=as_loader_worker,
             pin_memory=self.args.dataloader_pin_memory,
         )
 
@@ -75,21 +79,13 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
             return batch
         # The last step has fewer rows than processes: this one joins with a row that counts for
         # nothing, because every process must take part in every exchange of gradients.
-        batch = self.data_collator([self.train_dataset[0]])
+        return self.empty_batch()
+
+    def empty_batch(self) -> dict[str, Tensor]:
+        """Return a row without a label: its loss is zero."""
+        batch: dict[str, Tensor] = self.data_collator([self.train_dataset[0]])
         del batch["labels"]
         return batch
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Tensor]], int]:
-        """Return the micro-batches of a step, and how many rows it has in all processes."""
-        batches = list(islice(epoch_iterator, num_batches))
-        # Dropout is a function of (seed, step, process), whatever ran before.
-        sequence = np.random.SeedSequence(
-            [self.args.seed, self.state.global_step, self.args.process_index]
-        )
-        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        return batches, self.batches.rows(self.state.global_step)
 
     def compute_loss(
         self,
@@ -109,6 +105,7 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
     @torch.no_grad()
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Return the metrics of the validation split, the same in every process."""
+        self.evaluating = True
         rows = len(self.eval_dataset)
         every = evaluation_batches(
             np.asarray(self.eval_dataset["length"]), self.args.per_device_eval_batch_size
@@ -119,17 +116,22 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
             batch_sampler=mine,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
+            worker_init_fn=as_loader_worker,
             pin_memory=self.args.dataloader_pin_memory,
         )
         self.model.eval()
         parts: list[tuple[list[int], np.ndarray, np.ndarray, float]] = []
         for numbers, loaded in zip(mine, loader, strict=True):
+            if self.stop.number:
+                break
             batch = self._prepare_inputs(loaded)
             labels = batch.pop("labels")
             logits = self.model(**batch).logits.float()
             loss = self.task.loss(logits, labels, rows).item()
             parts.append((numbers, logits.cpu().numpy(), labels.cpu().numpy(), loss))
         parts = gather_object(parts)
+        self.leave_evaluation(whole=len(parts) == len(every))
+        self.watch.check_evaluation([(numbers, loss) for numbers, *_, loss in parts])
         order = np.argsort(np.concatenate([numbers for numbers, *_ in parts]))
         scores = self.task.metrics(
             np.concatenate([logits for _, logits, _, _ in parts])[order],
@@ -137,6 +139,7 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
         )
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         metrics["eval_loss"] = math.fsum(loss for *_, loss in parts)
+        self.evaluating = False
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -144,34 +147,12 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Record, and stop at the first figure that is not finite.
-
-        Raises:
-            CheckError: Says which figure, at which step.
-        """
-        for key, name in (
-            ("loss", "training loss"),
-            ("grad_norm", "length of the gradient"),
-            ("eval_loss", "validation loss"),
-        ):
-            if math.isfinite(logs.get(key, 0.0)) or (key == "grad_norm" and self._seeks_scale()):
-                continue
-            raise CheckError(
-                f"finetune: the {name} is {logs[key]} at step {self.state.global_step}; try a "
-                f"lower finetune.learning_rate (now {self.args.learning_rate:g})"
-            )
+        """Record, with the length of the gradient, and epochs as far as their steps."""
+        if "loss" in logs:
+            logs["grad_norm"] = self.watch.grad_norm
         # transformers counts micro-batches; an epoch is as far as its steps, however they are cut.
         self.state.epoch = self.state.global_step / self.batches.steps
         super().log(logs, start_time)
-
-    def _seeks_scale(self) -> bool:
-        """Whether fp16 just skipped a step to halve its loss scale, as it does at the start."""
-        scaler = self.accelerator.scaler
-        return (
-            scaler is not None
-            and bool(self.accelerator.optimizer_step_was_skipped)
-            and scaler.get_scale() > _SMALLEST_SCALE
-        )
 
     def store_flos(self) -> None:
         """Count nothing: it would cost an exchange between processes at every step."""
@@ -179,4 +160,4 @@ class Engine(transformers.Trainer):  # type: ignore[misc]  # transformers has no
 
 class _EpochLoader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
-        cast("Batches", self.batch_sampler).set_epoch(epoch)
+        cast("Remaining", self.batch_sampler).set_epoch(epoch)

@@ -24,8 +24,12 @@ class NoTraining(Trainer):
     """
 
     trains: ClassVar[bool] = False
+    resumes: ClassVar[bool] = False
 
     def run(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
-        adapted, _ = given
         log.info("    not trained")
+        return self.look(given, folder)
+
+    def look(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
+        adapted, _ = given
         return TrainedModel(adapted=adapted, folder=adapted.folder, steps=0, best_step=0)

@@ -7,11 +7,12 @@ size of a micro-batch change who computes a row, never the step it belongs to.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batches", "epoch_steps", "evaluation_batches", "share"]
+__all__ = ["Batches", "Remaining", "epoch_steps", "evaluation_batches", "share"]
 
 Rows = NDArray[np.int64]
 
@@ -114,3 +115,31 @@ class Batches:
                 processes=self._processes,
                 micro_batches=self.micro_batches if number < self.steps - 1 else self._last,
             )
+
+
+class Remaining:
+    """The micro-batches of an epoch whose first steps may have been done by another process."""
+
+    def __init__(self, batches: Batches) -> None:
+        """Yield those of `batches`."""
+        self._batches = batches
+        self._done = (0, 0)
+        self._epoch = 0
+
+    def skip(self, epoch: int, steps: int) -> None:
+        """Leave out the first steps of an epoch."""
+        self._done = epoch, steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration yields."""
+        self._epoch = epoch
+        self._batches.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Count the micro-batches of a whole epoch."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, steps = self._done
+        done = steps * self._batches.micro_batches if self._epoch == epoch else 0
+        return islice(iter(self._batches), done, None)

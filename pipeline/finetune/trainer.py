@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
-from pipeline.errors import StageError, nearest
-from pipeline.tasks import why_untrainable
+from pipeline.disk import as_disk_full
+from pipeline.errors import PipelineError, nearest
+from pipeline.finetune.guard import newest_checkpoint
+from pipeline.finetune.ready import make_ready
+from pipeline.memory import until_it_fits
 
 __all__ = ["SCHEDULES", "Trainer"]
 
@@ -46,6 +50,9 @@ class Trainer:
     per_device_eval_batch_size: int
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     """`auto` is what the device computes natively: bf16, else fp16 on a GPU and no on a CPU."""
+    save_steps: float
+    """Below 1 a share of all steps, else a number of steps, between two checkpoints; there is one
+    after each evaluation as well."""
     early_stopping_patience: int | None
     """Epochs without a better metric before training stops; None never stops."""
     group_by_length: bool
@@ -60,15 +67,20 @@ class Trainer:
 
     trains: ClassVar[bool] = True
     """Whether there is work for more processes than one."""
+    resumes: ClassVar[bool] = True
+    logs: ClassVar[tuple[str, ...]] = ("metrics.jsonl", "gradient_norms.jsonl", "tensorboard")
 
     def __post_init__(self) -> None:
         problems = [
-            f"{name} must be {wanted}, got {getattr(self, name)!r}"
+            f"{name} must be {wanted}, got {getattr(self, name)!r}{self._near(name)}"
             for name, wanted, fits in self._rules()
             if not fits
         ]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))
+
+    def _near(self, name: str) -> str:
+        return nearest(self.lr_scheduler_type, SCHEDULES) if name == "lr_scheduler_type" else ""
 
     def _rules(self) -> list[tuple[str, str, bool]]:
         at_least_1 = [
@@ -78,7 +90,7 @@ class Trainer:
             at_least_1.append("early_stopping_patience")
         from_0 = ["weight_decay", "max_grad_norm", "dataloader_num_workers"]
         above_0 = ["num_train_epochs", "learning_rate", "timeout"]
-        schedules = f"one of {', '.join(SCHEDULES)}{nearest(self.lr_scheduler_type, SCHEDULES)}"
+        schedules = f"one of {', '.join(SCHEDULES)}"
         warmup = self.warmup_steps
         return [
             *((name, "at least 1", getattr(self, name) >= 1) for name in at_least_1),
@@ -94,6 +106,12 @@ class Trainer:
                 0 <= warmup < 1 or (1 <= warmup < math.inf and warmup == int(warmup)),
             ),
             (
+                "save_steps",
+                "in (0, 1) as a share of all steps, or a whole number of steps",
+                0 < self.save_steps < 1
+                or (1 <= self.save_steps < math.inf and self.save_steps == int(self.save_steps)),
+            ),
+            (
                 "warmup_steps",
                 "0 with the schedule constant, which has no warmup (constant_with_warmup has)",
                 self.lr_scheduler_type != "constant" or warmup == 0,
@@ -102,32 +120,48 @@ class Trainer:
         ]
 
     def run(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
-        """Train, and leave in `folder` the best adapter, two checkpoints and `metrics.jsonl`.
+        """Train, or go on where a killed attempt stood; leave in `folder` the best adapter.
+
+        Beside it lie `metrics.jsonl`, `gradient_norms.jsonl` and, if asked for, `tensorboard`.
 
         Raises:
             StageError: The model has no weights or a task that cannot be trained, a split is empty,
-                the batch does not divide by the processes, or the head would not train; the message
-                names the setting.
-            MachineError: No GPU, no such precision, no tensorboard, too little memory, or another
-                process gave no word.
-            CheckError: The loss or the gradient is not finite; the message names the step.
+                the batch is larger than it or does not divide by the processes, the warm-up is
+                longer than the training, or the head would not train; the message names the
+                setting.
+            MachineError: No GPU, no such precision, no tensorboard, or another process gave no
+                word.
+            DiskFullError: Says how much is written and how much is free.
+            CheckError: The loss or the gradient is not finite, or explodes; the message names the
+                step, its rows and where it began.
+            OutOfMemoryError: Not even one row at once fits; or, of several processes, one ran out
+                and left word for the next attempt.
         """
         adapted, examples = given
-        if reason := why_untrainable(adapted.base.task, weights=bool(adapted.base.weights)):
-            raise StageError(reason)
-        for split, rows in (
-            ("training", examples.train_rows),
-            ("validation", examples.validation_rows),
-        ):
-            if rows == 0:
-                raise StageError(
-                    f"data: no {split} rows; finetune needs at least one, or use finetune=none"
-                )
-        from pipeline.finetune.machine import find_device, find_precision, processes, quiet
+        device, precision = make_ready(self, adapted, examples, looking=False)
+        from pipeline.finetune.machine import processes, quiet
 
-        device = find_device(self.device)
-        precision = find_precision(self.mixed_precision, device)
-        with quiet(), processes(device, self.timeout):
-            from pipeline.finetune.training import train
+        def attempt() -> TrainedModel:
+            with quiet(), processes(device, self.timeout):
+                from pipeline.finetune.training import train
 
-            return train(self, adapted, examples, folder, device=device, precision=precision)
+                return train(self, adapted, examples, folder, device=device, precision=precision)
+
+        try:
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                return attempt()  # one process of several cannot start again
+            return until_it_fits(folder, attempt)
+        except PipelineError:
+            raise
+        except Exception as error:
+            good = newest_checkpoint(folder / "checkpoints")
+            full = as_disk_full(error, folder, stage="finetune", good=good)
+            if full is None:
+                raise
+            raise full from error
+
+    def look(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
+        """Return the model as it starts, after the checks that `run` begins with."""
+        adapted, examples = given
+        make_ready(self, adapted, examples, looking=True)
+        return TrainedModel(adapted=adapted, folder=adapted.folder, steps=0, best_step=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 from importlib.util import find_spec
@@ -15,8 +16,15 @@ from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
 from pipeline.errors import MachineError, StageError
 from pipeline.finetune.attention import attend_in_float32
 from pipeline.finetune.callbacks import Keeper, Recorder
+from pipeline.finetune.checkpoints import Checkpoints, Progress
 from pipeline.finetune.engine import Engine
+from pipeline.finetune.memory import out_of_memory
 from pipeline.finetune.sampler import Batches
+from pipeline.finetune.starting import FAILED, find_start
+from pipeline.finetune.stopping import Stop
+from pipeline.finetune.watch import Watch
+from pipeline.finetune.work import describe
+from pipeline.memory import RowsAtOnce, forget, is_out_of_memory, remembered
 from pipeline.tasks import trainable_task
 from pipeline.tasks.head import check_head_trains
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from pipeline.finetune.trainer import Trainer
 
 __all__ = ["train"]
+
+log = logging.getLogger("pipeline.finetune")
 
 
 def train(
@@ -44,11 +54,24 @@ def train(
             f"finetune.train_batch_size: {settings.train_batch_size} rows do not divide by "
             f"{processes} processes; use a multiple of {processes}"
         )
+    checkpoints = Checkpoints(folder / "checkpoints", folder / "metrics.jsonl")
+    work = None
+    if arguments.process_index == 0:
+        work = describe(
+            settings, adapted, examples, processes=processes, device=device, precision=precision
+        )
+    rows = remembered(folder) or RowsAtOnce(
+        training=settings.per_device_train_batch_size,
+        evaluation=settings.per_device_eval_batch_size,
+    )
+    arguments.per_device_eval_batch_size = rows.evaluation
+    start = find_start(folder, checkpoints, work, rows.training)
+    arguments.per_device_train_batch_size = rows.training if start is None else start.per_device
     table = examples.load("train")
     batches = Batches(
         table["length"],
         batch_size=settings.train_batch_size,
-        per_device=settings.per_device_train_batch_size,
+        per_device=arguments.per_device_train_batch_size,
         process=arguments.process_index,
         processes=processes,
         seed=settings.seed,
@@ -62,13 +85,14 @@ def train(
         check_head_trains(model)
     if device == "cpu" and precision == "bf16":
         attend_in_float32(model)
-    keeper = Keeper(
-        folder / "checkpoints",
-        adapted.base,
-        task.best_metric,
-        settings.early_stopping_patience,
+    keeper = Keeper(task.best_metric, settings.early_stopping_patience)
+    recorder = Recorder(folder / "metrics.jsonl", batches)
+    watch = Watch(
+        model,
+        folder,
+        max_grad_norm=settings.max_grad_norm,
+        writes=arguments.process_index == 0,
     )
-    recorder = Recorder(folder / "metrics.jsonl", batches.rows)
     engine = Engine(
         model=model,
         args=arguments,
@@ -76,19 +100,37 @@ def train(
         batches=batches,
         tables=(table, examples.load("validation")),
         collate=task.collate(adapted.base.load_tokenizer()),
-        callbacks=[keeper, recorder, *_reporters(settings, folder, arguments)],
+        callbacks=[keeper, recorder, *_reporters(settings, folder, arguments, start)],
+        watch=watch,
+    )
+    stop = Stop(folder / FAILED, processes)
+    engine.keep(
+        checkpoints=checkpoints,
+        keeper=keeper,
+        base=adapted.base,
+        stop=stop,
+        work=work or {},
+        start=start,
     )
     try:
-        engine.train()
-    except torch.OutOfMemoryError as error:
-        raise MachineError(
-            f"finetune: out of memory on {device}; halve finetune.per_device_train_batch_size="
-            f"{settings.per_device_train_batch_size}: the result stays the same"
-        ) from error
+        with stop:
+            engine.train_on()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(engine, examples, folder, settings.train_batch_size) from error
     finally:
         recorder.close()
+    if watch.unlearned and arguments.process_index == 0:
+        log.warning(
+            "    %d of %d modules that train never had a gradient, and are as they were: %s",
+            len(watch.unlearned), len(watch.modules), ", ".join(watch.unlearned[:5]),
+        )  # fmt: skip
     if arguments.process_index == 0:
-        shutil.copytree(keeper.best, folder / "adapter")
+        shutil.copytree(checkpoints.adapter(keeper.best_step), folder / ".adapter")
+        (folder / ".adapter").rename(folder / "adapter")
+        checkpoints.clear()
+        forget(folder)
     engine.accelerator.wait_for_everyone()
     return TrainedModel(
         adapted=adapted,
@@ -101,6 +143,8 @@ def train(
         processes=processes,
         device=device,
         precision=precision,
+        per_device_train_batch_size=arguments.per_device_train_batch_size,
+        unlearned=watch.unlearned,
     )
 
 
@@ -115,7 +159,7 @@ def _arguments(
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
+        max_grad_norm=0.0,  # the watch cuts them
         per_device_train_batch_size=settings.per_device_train_batch_size,
         per_device_eval_batch_size=settings.per_device_eval_batch_size,
         bf16=precision == "bf16",
@@ -129,7 +173,8 @@ def _arguments(
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
         eval_strategy="epoch",
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=settings.save_steps,
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -142,7 +187,10 @@ def _arguments(
 
 
 def _reporters(
-    settings: Trainer, folder: Path, arguments: transformers.TrainingArguments
+    settings: Trainer,
+    folder: Path,
+    arguments: transformers.TrainingArguments,
+    start: Progress | None,
 ) -> list[transformers.TrainerCallback]:
     if "tensorboard" not in settings.report_to:
         return []
@@ -156,4 +204,7 @@ def _reporters(
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 
-    return [TensorBoardCallback(SummaryWriter(str(folder / "tensorboard")))]
+    # What an earlier attempt said of later steps is not shown.
+    purged = None if start is None else start.step + 1
+    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=purged)
+    return [TensorBoardCallback(writer)]

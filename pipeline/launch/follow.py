@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pipeline.errors import CheckError, MachineError, StageError
+from pipeline.errors import CheckError, MachineError, StageError, StoppedError
 from pipeline.launch.job import Job
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def follow() -> None:
         job = Job.from_json(told)
         try:
             job.build().run(job.given, job.folder)
-        except (StageError, CheckError) as error:
+        except (StageError, CheckError, StoppedError) as error:
             # The launcher stops everyone when one process fails: the leader must speak first.
             store.wait([f"job-{number + 1}"])
             raise SystemExit(error.exit_code) from error

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+import pipeline.errors
 from pipeline.artifacts import AdaptedModel, Examples
+from pipeline.errors import StoppedError
 
 if TYPE_CHECKING:
     from pipeline.artifacts import TrainedModel
@@ -70,6 +72,16 @@ class Failure:
     """Name of the nearest class of `pipeline.errors`; None is a bug."""
     message: str
     """Of an expected error the sentence, of a bug the trace."""
+    exit_code: int = 1
+
+    def again(self) -> Exception:
+        """Return the error that was raised over there."""
+        if self.expected is None:
+            return RuntimeError(f"finetune: rank {self.rank} failed\n{self.message}")
+        if self.expected == StoppedError.__name__:
+            return StoppedError(self.message, self.exit_code - 128)
+        error: Exception = getattr(pipeline.errors, self.expected)(self.message)
+        return error
 
     def write(self, desk: Path) -> None:
         """Leave it where the parent looks."""

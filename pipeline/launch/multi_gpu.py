@@ -14,12 +14,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-import pipeline.errors
 from pipeline.artifacts import AdaptedModel, Examples, TrainedModel
-from pipeline.errors import MachineError
+from pipeline.errors import MachineError, StoppedError
 from pipeline.launch.job import Failure, Job
-from pipeline.launch.local import Joined, started_processes, trains
-from pipeline.launch.processes import run_and_listen
+from pipeline.launch.local import (
+    Joined,
+    assert_divides,
+    logs,
+    look_at,
+    resumes,
+    started_processes,
+    trains,
+)
+from pipeline.launch.processes import end_all, leave_by, run_and_listen
+from pipeline.launch.progress import after_step, outlook
+from pipeline.memory import until_it_fits
 
 if TYPE_CHECKING:
     from pipeline.stage import Stage
@@ -29,6 +38,8 @@ __all__ = ["MultiGpu", "Several"]
 log = logging.getLogger(__name__)
 
 _SAID_BY_LAUNCHER = re.compile(r"rank\s*:\s*(\d+) \(local_rank.*?\n\s*exitcode\s*:\s*(-?\d+)")
+
+_WAITED = re.compile(r"(finetune\.timeout=\S+ seconds).*time[d ]*out", re.IGNORECASE)
 
 _CONSEQUENCES = ("LostProcessError",)
 """Errors of a process that explain only when no other process says or shows more."""
@@ -83,9 +94,25 @@ class Several:
     num_processes: int
     main_process_port: int | None
 
+    @property
+    def resumes(self) -> bool:
+        """As the stage itself."""
+        return resumes(self.stage)
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """As the stage itself."""
+        return logs(self.stage)
+
     def run(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
+        return until_it_fits(folder, lambda: self._start(given, folder))
+
+    def _start(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
         command = self._command()
         desk = folder.absolute() / ".launch"
+        if desk.exists():  # of a process that was killed; its workers are about to notice
+            end_all(str(desk))
+            shutil.rmtree(desk)
         desk.mkdir()
         path, settings = Job.describe(self.stage)
         job = Job(
@@ -99,27 +126,44 @@ class Several:
         )
         try:
             (desk / "job.json").write_bytes(job.to_json())
-            code, said = run_and_listen([*command, str(desk)], self._environment())
-            if code != 0:
-                log.debug("what the launcher said:\n%s", said)  # to the log file of the run
-                raise _cause(desk, said, code)
+            ended = run_and_listen(
+                [*command, str(desk)], self._environment(), lambda: _workers(desk)
+            )
+            if ended.code != 0:
+                log.debug("what the launcher said:\n%s", ended.said)  # to the log file of the run
+                error = _cause(desk, ended.said, ended.code, self.num_processes)
+                if isinstance(error, StoppedError) or not ended.number:
+                    raise error
+            if ended.number:  # it came before the first step, or after the last
+                leave_by(ended.number)
             return TypeAdapter(TrainedModel).validate_json((desk / "result.json").read_bytes())
         finally:
             shutil.rmtree(desk, ignore_errors=True)
 
-    def _command(self) -> list[str]:
+    def look(self, given: tuple[AdaptedModel, Examples], folder: Path) -> TrainedModel:
+        assert_divides(self.stage, self.num_processes)
+        self._gpus()
+        return look_at(self.stage, given, folder)
+
+    def _gpus(self) -> int:
+        """Return how many GPUs there are to use; 0: the processes share the CPU."""
         import torch
 
-        gpus = 0 if getattr(self.stage, "device", None) == "cpu" else torch.cuda.device_count()
+        found = 0 if getattr(self.stage, "device", None) == "cpu" else torch.cuda.device_count()
+        if 0 < found < self.num_processes:
+            raise MachineError(
+                f"launch.num_processes: asked for {self.num_processes} GPUs, this machine has "
+                f"{found}"
+            )
+        return found
+
+    def _command(self) -> list[str]:
+        gpus = self._gpus()
         number, port = str(self.num_processes), self.main_process_port
         if gpus == 0:
             log.info("    no GPU in use: %s processes on the CPU", number)
             where = ["--standalone"] if port is None else [f"--master_port={port}"]
             launcher = ["torch.distributed.run", "--nproc_per_node", number, *where, "-m"]
-        elif gpus < self.num_processes:
-            raise MachineError(
-                f"launch.num_processes: asked for {number} GPUs, this machine has {gpus}"
-            )
         else:
             launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", number]
             launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -143,7 +187,13 @@ def _terminal() -> Path | None:
         return None
 
 
-def _cause(desk: Path, said: str, code: int) -> Exception:
+def _workers(desk: Path) -> list[int]:
+    """Return the numbers of the processes that have begun to work."""
+    told = (file.read_text(encoding="utf-8") for file in desk.glob("pid-*"))
+    return [int(number) for number in told if number]
+
+
+def _cause(desk: Path, said: str, code: int, processes: int) -> Exception:
     """Return the one error that explains why the processes ended."""
     failures = Failure.read_all(desk)
     spoke = {failure.rank for failure in failures}
@@ -155,20 +205,31 @@ def _cause(desk: Path, said: str, code: int) -> Exception:
     # What one process lost or tripped over when another was killed is a consequence.
     failures.sort(key=lambda failure: (failure.error in _CONSEQUENCES, failure.expected is None))
     first = failures[0] if failures else None
+    where, then = after_step(desk.parent), outlook(desk.parent)
+    if first is not None and (hung := _hung(first, set(range(processes)) - spoke)) is not None:
+        return MachineError(f"finetune: {hung}{where}, and was ended{then}")
     for rank, status in silent:
         if status < 0 and (first is None or first.error in _CONSEQUENCES or first.expected is None):
             return MachineError(
                 f"finetune: rank {rank} was killed by signal {-status} "
-                f"({signal.Signals(-status).name}), by hand or for want of memory"
+                f"({signal.Signals(-status).name}){where}, by hand or for want of memory{then}"
             )
         if status > 0 and (first is None or first.error in _CONSEQUENCES):
-            return MachineError(f"finetune: rank {rank} ended with exit code {status} and no word")
+            return MachineError(
+                f"finetune: rank {rank} ended with exit code {status}{where} and no word{then}"
+            )
     if first is None:
         told = said.strip().splitlines()
         return MachineError(
             f"finetune: the launcher ended with exit code {code}: {told[-1] if told else 'no word'}"
         )
-    if first.expected is None:
-        return RuntimeError(f"finetune: rank {first.rank} failed\n{first.message}")
-    error: Exception = getattr(pipeline.errors, first.expected)(first.message)
-    return error
+    error = first.again()
+    return MachineError(f"{error}{then}") if first.error in _CONSEQUENCES else error
+
+
+def _hung(first: Failure, others: set[int]) -> str | None:
+    """Return which rank the others waited for in vain, if it was one; None if none hung."""
+    waited = _WAITED.search(first.message) if first.error in _CONSEQUENCES else None
+    if waited is None or len(others) != 1:
+        return None
+    return f"rank {others.pop()} gave no word for {waited.group(1)}"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import BaseModel
-from pipeline.errors import StageError, nearest
+from pipeline.errors import MachineError, StageError
+from pipeline.model.config_file import check_fields, check_model_type
 from pipeline.model.folder import Source, from_folder
+from pipeline.model.words import check_room
 from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
@@ -37,40 +39,75 @@ class FromConfig(Source):
     seed: int
     """Decides the weights, if it has any."""
 
-    def run(self, given: None, folder: Path) -> BaseModel:
-        import transformers
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 to 4294967295, got {self.seed}")
+        # Not `super()`: a dataclass with slots is a new class, which its methods do not know.
+        Source.__post_init__(self)
 
-        known = transformers.CONFIG_MAPPING
-        if self.model_type not in known:
-            raise StageError(
-                f"model.model_type: transformers {transformers.__version__} has no "
-                f"{self.model_type!r}{nearest(self.model_type, known)}"
-            )
+    def run(self, given: None, folder: Path) -> BaseModel:
+        return self._made(folder, look=False)
+
+    def look(self, given: None, folder: Path) -> BaseModel:
+        """Do what `run` does, without making any weights."""
+        return self._made(folder, look=True)
+
+    def reads(self) -> Mapping[str, str]:
+        """Return nothing: all of it is in the settings."""
+        return {}
+
+    def _made(self, folder: Path, *, look: bool) -> BaseModel:
+        check_model_type(self.model_type, "model.model_type")
+        check_fields(self.config, "model.config")
         tokenizer = _bytes_tokenizer()
-        fields = {"vocab_size": len(tokenizer), "pad_token_id": 0, **self.config}
-        try:
-            config = transformers.AutoConfig.for_model(self.model_type, **fields)
-            if self.weights == "full":
-                self._save_random_weights(config, folder)
-            else:
-                config.save_pretrained(folder)
-        except (TypeError, ValueError) as error:
-            raise StageError(f"model.config: {' '.join(str(error).split())}") from error
+        config = self._described(len(tokenizer))
+        check_room(tokenizer, config, "model.config")
+        config.save_pretrained(folder)
         tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
         if getattr(config, "type_vocab_size", 0) < 2:  # no embedding for a text's number in a pair
             tokenizer.model_input_names = ["input_ids", "attention_mask"]
         tokenizer.save_pretrained(folder)
+        asked: Source = self
+        if look or self.weights == "none":
+            asked = Source(task=self.task, dropout=self.dropout, weights="none")
+        else:
+            self._save_random_weights(config, folder)
         told = f"random weights, seed {self.seed}" if self.weights == "full" else "from its config"
         return from_folder(
             folder,
             folder,
             told=told,
             name=self.name,
-            task=self.task,
-            dropout=self.dropout,
-            weights=self.weights,
+            asked=asked,
             allow_pickle=False,
+            look=look,
         )
+
+    def _described(self, words: int) -> PretrainedConfig:
+        """Return the config, of which a model can be built for this task."""
+        import torch
+        import transformers
+
+        fields = {"vocab_size": words, "pad_token_id": 0, **self.config}
+        auto_class = getattr(transformers, task_named(self.task).auto_class)
+        try:
+            config: PretrainedConfig = transformers.AutoConfig.for_model(self.model_type, **fields)
+            with torch.device("meta"):
+                model = auto_class.from_config(config)
+        except Exception as error:  # whatever a class of transformers makes of impossible sizes
+            said = " ".join(str(error).split())
+            if said.startswith("Unrecognized configuration class"):
+                raise StageError(
+                    f"model.task: {self.model_type} cannot do {self.task}: transformers has no "
+                    f"{task_named(self.task).auto_class} for it"
+                ) from error
+            raise StageError(
+                f"model.config: describes no model that can be built: {type(error).__name__}: "
+                f"{said}"
+            ) from error
+        if self.weights == "full":
+            _check_memory(sum(value.numel() for value in model.parameters()))
+        return config
 
     def _save_random_weights(self, config: PretrainedConfig, folder: Path) -> None:
         import torch
@@ -82,6 +119,17 @@ class FromConfig(Source):
         transformers.utils.logging.disable_progress_bar()  # it is done in a blink
         # A head with an output a label is made when the labels are known.
         (model.base_model if task.labelled else model).save_pretrained(folder)
+
+
+def _check_memory(parameters: int) -> None:
+    import psutil
+
+    needed, there = 4 * parameters, psutil.virtual_memory().available  # bytes of float32
+    if needed > there:
+        raise MachineError(
+            f"model.weights: {parameters:,} random weights take {needed / 1e9:.1f} GB, and "
+            f"{there / 1e9:.1f} GB of memory are free; use model.weights=none to look at the model"
+        )
 
 
 def _bytes_tokenizer() -> PreTrainedTokenizerFast:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.artifacts import BaseModel, HashedFile
 from pipeline.errors import StageError
+from pipeline.fit import check_header
+from pipeline.model.config_file import check_model_type, read_config
+from pipeline.model.weight_files import weight_files
+from pipeline.model.words import check_room, load_tokenizer
+from pipeline.seal import sha256
 from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Source", "from_folder"]
+__all__ = ["READ", "Source", "buildable", "contents", "from_folder"]
 
 log = logging.getLogger(__name__)
 
-_LFS = b"version https://git-lfs"
+READ = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+"""The files of a model, besides its weights, that are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,62 +52,105 @@ def from_folder(
     name: str,
     repo_id: str | None = None,
     revision: str | None = None,
-    task: str,
-    dropout: float | None,
-    weights: Literal["full", "none"],
+    asked: Source,
     allow_pickle: bool,
+    look: bool = False,
 ) -> BaseModel:
     """Check `source`, hash its weights, and save its config and tokenizer into `folder`.
 
     Args:
-        source: Folder with `config.json`, a tokenizer and, unless `weights` is `none`, weights.
+        source: Folder with `config.json`, a tokenizer and, unless `asked` wants none, weights.
         folder: The stage's own folder.
         told: Where the model comes from, for the record.
         name: What to call it in files that leave this machine.
         repo_id: Its id on the hub, if it has one.
         revision: Commit on the hub, if it came from there.
-        task: Key of `pipeline.tasks`.
-        dropout: Probability for every dropout the config has; None keeps the config's.
-        weights: `full`, or `none` for an architecture alone.
+        asked: The task, the dropout, and whether there are weights.
         allow_pickle: Accept `pytorch_model.bin` when there is no safetensors file.
+        look: Read no more than the headers of the weights, and return the architecture alone.
 
     Raises:
-        StageError: Something is missing, damaged, or would need code of the model's author.
+        StageError: Something is missing, damaged, does not fit, or would need code of the model's
+            author.
     """
-    _check_config(source)
-    files = _weights(source, allow_pickle=allow_pickle) if weights == "full" else ()
-
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=True)
-    except ValueError as error:
-        raise StageError(f"model: {source / 'config.json'}: {_first_line(error)}") from error
-    if dropout is not None:
-        for key in vars(config):
-            if key.endswith(("dropout", "dropout_prob", "_pdrop")):
-                setattr(config, key, dropout)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise StageError(f"model: no tokenizer in {source}: {_first_line(error)}") from error
+    fields = read_config(source)
+    check_model_type(fields.get("model_type"), f"model: {source / 'config.json'}")
+    files = weight_files(source, allow_pickle=allow_pickle) if asked.weights == "full" else ()
+    config = _config(source, asked.dropout)
+    tokenizer = load_tokenizer(source)
+    check_room(tokenizer, config, f"model: {source}")
     _ensure_padding(tokenizer, config, source)
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    size = f"{_megabytes(files):.1f} MB of weights" if files else "without weights"
-    log.info("    %s %s, %s", config.model_type, told, size)
-    return BaseModel(
+    task = task_named(asked.task)
+    bare = BaseModel(
         folder=folder,
-        weights=files,
+        weights=(),
         name=name,
         repo_id=repo_id,
         revision=revision,
         source=told,
-        task=task,
-        auto_class=task_named(task).auto_class,
+        task=asked.task,
+        auto_class=task.auto_class,
     )
+    model = buildable(bare, str(source / "config.json"), labelled=task.labelled)
+    if files:
+        check_header(model, files, new_head=task.labelled)
+    if look:
+        return bare
+    hashed = _hashed(files)
+    size = f"{sum(each.size for each in hashed) / 1e6:.1f} MB of weights"
+    log.info("    %s %s, %s", config.model_type, told, size if hashed else "without weights")
+    return replace(bare, weights=hashed)
+
+
+def contents(source: Path, *, weights: str, allow_pickle: bool) -> dict[str, str]:
+    """Return the sha256 of each file that `from_folder` would read, by its absolute path.
+
+    Raises:
+        StageError: Something is missing.
+    """
+    read_config(source)
+    files = {file for pattern in READ for file in source.glob(pattern) if file.is_file()}
+    if weights == "full":
+        files |= {*weight_files(source, allow_pickle=allow_pickle)}
+    return {str(file.absolute()): sha256(file) for file in sorted(files)}
+
+
+def buildable(bare: BaseModel, where: str, *, labelled: bool) -> PreTrainedModel:
+    """Return the architecture of a model without weights, on the meta device.
+
+    Raises:
+        StageError: Its config describes no model, or none for this task; starts with `where`.
+    """
+    try:
+        return bare.architecture(("0", "1") if labelled else ())
+    except Exception as error:  # whatever a class of transformers makes of impossible sizes
+        if str(error).startswith("Unrecognized configuration class"):
+            raise StageError(
+                f"model.task: a model of this type ({where}) cannot do {bare.task}: transformers "
+                f"has no {bare.auto_class} for it"
+            ) from error
+        raise StageError(
+            f"model: {where} describes no model that can be built: {type(error).__name__}: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def _config(source: Path, dropout: float | None) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            source, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # each class of config checks its fields in its own way
+        raise StageError(f"model: {source / 'config.json'}: {_one_line(error)}") from error
+    if dropout is not None:
+        for key in vars(config):
+            if key.endswith(("dropout", "dropout_prob", "_pdrop")):
+                setattr(config, key, dropout)
+    return config
 
 
 def _ensure_padding(
@@ -120,71 +168,14 @@ def _ensure_padding(
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def _check_config(source: Path) -> None:
-    if not source.exists():
-        raise StageError(f"model.path: no such folder: {source}")
-    if not source.is_dir():
-        raise StageError(f"model.path: {source} is a file; expected a folder with config.json")
-    file = source / "config.json"
-    if not file.is_file():
-        raise StageError(f"model.path: {source} has no config.json")
+def _hashed(files: Iterable[Path]) -> tuple[HashedFile, ...]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StageError(f"model: {file} is not valid JSON: {error}") from error
-    if "auto_map" in config:
-        raise StageError(
-            f"model: {file} asks to run Python code that comes with the model (auto_map); "
-            "that is never done here. Choose a model that transformers itself knows"
+        return tuple(
+            HashedFile(path=file, sha256=sha256(file), size=file.stat().st_size) for file in files
         )
-    attention = str(config.get("_attn_implementation", ""))
-    if "/" in attention:
-        raise StageError(f"model: {file} asks for the attention kernel {attention!r} from the hub")
+    except OSError as error:
+        raise StageError(f"model: cannot read {error.filename}: {error.strerror}") from error
 
 
-def _weights(source: Path, *, allow_pickle: bool) -> tuple[HashedFile, ...]:
-    # The names transformers loads; other files of weights may lie beside them.
-    whole, parts = source / "model.safetensors", sorted(source.glob("model-*-of-*.safetensors"))
-    files = [whole] if whole.is_file() else parts
-    pickle, parts = source / "pytorch_model.bin", sorted(source.glob("pytorch_model-*.bin"))
-    pickles = [pickle] if pickle.is_file() else parts
-    if not files and pickles and not allow_pickle:
-        raise StageError(
-            f"model: {source} has only {pickles[0].name}, a pickle; convert it to safetensors, or "
-            "set model.allow_pickle=true if you trust its author"
-        )
-    files = files or (pickles if allow_pickle else [])
-    if not files:
-        raise StageError(f"model: {source} has no model.safetensors")
-    return tuple(_weight_file(file) for file in files)
-
-
-def _weight_file(path: Path) -> HashedFile:
-    with path.open("rb") as stream:
-        start = stream.read(len(_LFS))
-        stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    size = path.stat().st_size
-    if start == _LFS:
-        raise StageError(f"model: {path} is a git-lfs pointer ({size} bytes); run `git lfs pull`")
-    if path.suffix == ".safetensors":
-        _check_safetensors(path)
-    return HashedFile(path=path, sha256=digest, size=size)
-
-
-def _check_safetensors(path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except SafetensorError as error:
-        raise StageError(f"model: {path} is damaged ({error}); get it again") from error
-
-
-def _megabytes(weights: tuple[HashedFile, ...]) -> float:
-    return sum(weight.size for weight in weights) / 1e6
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import BaseModel
+from pipeline.commits import commit_of, known_commit
 from pipeline.errors import StageError
-from pipeline.model.folder import Source, from_folder
+from pipeline.hub_cache import assert_cache_can_be_written
+from pipeline.model.folder import READ, Source, from_folder
 
 __all__ = ["Hub"]
-
-_SECONDS = 10.0
-"""How long the hub may take to answer which commit a revision is."""
-_WANTED = ["*.json", "*.txt", "*.model", "merges.txt", "*.jinja"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +26,25 @@ class Hub(Source):
     allow_pickle: bool
 
     def run(self, given: None, folder: Path) -> BaseModel:
-        source = self._download()
+        source, _ = self._download(self._weight_files())
+        return self._made(source, folder, asked=self, look=False)
+
+    def look(self, given: None, folder: Path) -> BaseModel:
+        """Do what `run` does, as far as the cache goes.
+
+        Of a model that is not in it, config and tokenizer are fetched, and no weights.
+        """
+        source, online = self._download(())
+        cached = any(list(source.glob(pattern)) for pattern in self._weight_files())
+        later = Source(task=self.task, dropout=self.dropout, weights="none")
+        asked = later if online and not cached else self
+        return self._made(source, folder, asked=asked, look=True)
+
+    def reads(self) -> Mapping[str, str]:
+        """Return the commit: what is in the cache is named by what is in it."""
+        return {self.repo_id: known_commit(self.repo_id, self.revision, "model")}
+
+    def _made(self, source: Path, folder: Path, *, asked: Source, look: bool) -> BaseModel:
         return from_folder(
             source,
             folder,
@@ -35,50 +52,39 @@ class Hub(Source):
             name=self.repo_id,
             repo_id=self.repo_id,
             revision=source.name,
-            task=self.task,
-            dropout=self.dropout,
-            weights=self.weights,
+            asked=asked,
             allow_pickle=self.allow_pickle,
+            look=look,
         )
 
-    def _download(self) -> Path:
-        from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-        from huggingface_hub.errors import HFValidationError as InvalidId
+    def _download(self, weights: tuple[str, ...]) -> tuple[Path, bool]:
+        """Return the folder with the files, and whether the hub can be asked for more."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
 
-        wanted = [*_WANTED, *self._weight_files()]
+        commit, reason = commit_of(self.repo_id, self.revision, "model")
         try:
-            # Asked first, with a limit: the download itself would try for minutes.
-            told = HfApi().model_info(self.repo_id, revision=self.revision, timeout=_SECONDS)
-            commit = told.sha
-        except InvalidId as error:
-            raise StageError(f"model.repo_id: {self.repo_id!r} is not a hub id: {error}") from error
-        except HfHubHTTPError as error:
-            commit, reason = None, f"the hub answers: {_first_line(error)}"
-        except Exception as error:  # noqa: BLE001 - any failure to connect, whatever the client
-            commit, reason = None, f"the hub cannot be reached ({type(error).__name__})"
-        else:
-            reason = "the download failed"
-        try:
-            return Path(
-                snapshot_download(
-                    self.repo_id,
-                    revision=commit or self.revision,
-                    allow_patterns=wanted,
-                    local_files_only=commit is None,
-                )
+            folder = snapshot_download(
+                self.repo_id,
+                revision=commit or self.revision,
+                allow_patterns=[*READ, *weights],
+                local_files_only=commit is None,
             )
+        except HFValidationError as error:
+            raise StageError(f"model.repo_id: {self.repo_id!r} is not a hub id: {error}") from error
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+            assert_cache_can_be_written()
             raise StageError(
                 f"model.repo_id: {self.repo_id!r} is not in the local cache and {reason}; check "
                 "the name and the network, or use a model on this machine, such as model=minilm"
             ) from error
+        return Path(folder), commit is not None
 
     def _weight_files(self) -> tuple[str, ...]:
         if self.weights == "none":
             return ()
         return ("*.safetensors", "*.bin") if self.allow_pickle else ("*.safetensors",)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifacts import BaseModel
-from pipeline.model.folder import Source, from_folder
+from pipeline.model.folder import Source, contents, from_folder
 
 __all__ = ["Local"]
 
@@ -19,14 +20,31 @@ class Local(Source):
     allow_pickle: bool
 
     def run(self, given: None, folder: Path) -> BaseModel:
-        path = self.path.expanduser().absolute()
+        return self._made(folder, look=False)
+
+    def look(self, given: None, folder: Path) -> BaseModel:
+        """Do what `run` does, with the headers of the weights."""
+        return self._made(folder, look=True)
+
+    def reads(self) -> Mapping[str, str]:
+        """Return the sha256 of config, tokenizer and weights, by their absolute paths."""
+        return contents(self._source, weights=self.weights, allow_pickle=self.allow_pickle)
+
+    @property
+    def _source(self) -> Path:
+        try:
+            return self.path.expanduser().absolute()
+        except RuntimeError:  # ~nobody is no user: then it is a name like any other
+            return self.path.absolute()
+
+    def _made(self, folder: Path, *, look: bool) -> BaseModel:
+        source = self._source
         return from_folder(
-            path,
+            source,
             folder,
             told=str(self.path),
-            name=path.resolve().name,
-            task=self.task,
-            dropout=self.dropout,
-            weights=self.weights,
+            name=source.resolve().name,
+            asked=self,
             allow_pickle=self.allow_pickle,
+            look=look,
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
+from pipeline.fit import outside_body, shapes
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
-__all__ = ["check_head_trains"]
+__all__ = ["check_head_trains", "saved_head"]
 
 
 def check_head_trains(model: PeftModel) -> None:
@@ -32,3 +36,34 @@ def check_head_trains(model: PeftModel) -> None:
             f"adapter.modules_to_save: the head ({asleep[0]}) would stay frozen at random values; "
             f"name it here, such as adapter.modules_to_save=[{asleep[0].partition('.')[0]}]"
         )
+
+
+def saved_head(
+    model: PreTrainedModel, files: Sequence[Path], names: Sequence[str], labels: Sequence[str]
+) -> str | None:
+    """Return in a sentence what becomes of a head that was saved with the weights, if one was.
+
+    Args:
+        model: With its new labels.
+        files: Its weights.
+        names: The labels it was saved with.
+        labels: Those it has now.
+    """
+    saved = shapes(files)
+    ours = dict(model.named_parameters())
+    for name in sorted(outside_body(model, ours)):
+        if name not in saved or not saved[name].shape or ours[name].shape[0] != len(labels):
+            continue  # not there, or not the layer with an output a label
+        if (outputs := saved[name].shape[0]) != len(labels):
+            return f"the head of {outputs} labels is replaced by a new one of {len(labels)}"
+        if tuple(names) != tuple(labels):
+            return (
+                f"the head that was trained for the labels {_some(names)} starts as the one for "
+                f"{_some(labels)}"
+            )
+        return "the head that was saved with the model goes on"
+    return None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

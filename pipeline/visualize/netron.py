@@ -12,9 +12,11 @@ from pipeline.artifacts import ExportedModel, View
 from pipeline.visualize import graph
 from pipeline.visualize.colours import ADAPTED, BASE, marks, roles
 from pipeline.visualize.compare import put_before_and_after
+from pipeline.visualize.installed import find_netron
 from pipeline.visualize.modules import read_placement
 from pipeline.visualize.pictures import draw
 from pipeline.visualize.report import Report
+from pipeline.visualize.show import should_open
 from pipeline.visualize.viewer import Shown, put_viewer
 
 if TYPE_CHECKING:
@@ -64,6 +66,20 @@ class Netron:
         report.write(folder)
         for file in folder.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # a web server runs as somebody else
+        return View(folder=folder, open=self.open, port=self.port)
+
+    def look(self, given: ExportedModel, folder: Path) -> View:
+        """Check that Netron is installed, and that the port is free if it is needed at the end.
+
+        Raises:
+            MachineError: There is no Netron, or the port is in use.
+        """
+        from pipeline.visualize.server import Server
+
+        find_netron()
+        if self.port and should_open(self.open):
+            with Server(folder, self.port):
+                pass
         return View(folder=folder, open=self.open, port=self.port)
 
 

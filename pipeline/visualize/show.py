@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,9 @@ __all__ = ["asked_port", "find_view", "how_to_look", "should_open", "show"]
 
 log = logging.getLogger(__name__)
 
+_IR_VERSION = b"\x08"
+"""The first byte of an ONNX file: the tag of field 1 of `ModelProto`, which all have."""
+
 
 def find_view(run: Path, command: str = "open") -> Path:
     """Return the static folder that belongs to `run`.
@@ -34,15 +37,21 @@ def find_view(run: Path, command: str = "open") -> Path:
         command: What asks, as messages begin.
 
     Raises:
-        StageError: There is none; the message says where it was looked for.
+        StageError: There is none, or its graph is not ONNX; the message says where it was looked
+            for.
     """
-    if not run.exists():
+    try:
+        exists = run.exists()
+    except OSError as error:  # a name that is too long, a folder of somebody else
+        raise StageError(f"{command}: cannot look at {run}: {error.strerror}") from error
+    if not exists:
         # A link may be left over from a run that was deleted.
         there = [each for each in Path("outputs").glob("*/latest") if each.exists()]
         if str(run) != "latest" or not there:
             here = ", ".join(map(str, sorted(there))) or "none below outputs"
             raise StageError(
-                f"{command}: {run} does not exist; give a run folder. Runs here: {here}"
+                f"{command}: {run} does not exist; give a run folder, such as one below "
+                f"{Path('outputs').absolute()}. Runs here: {here}"
             )
         run = max(there, key=lambda each: each.stat().st_mtime)
     root = run.parent if run.name == "manifest.json" else run
@@ -50,6 +59,7 @@ def find_view(run: Path, command: str = "open") -> Path:
         for folder in (place, *place.glob("*_visualize")):
             graphs = (*folder.glob("models/*.onnx"), *folder.glob("model.onnx"))
             if graphs and (folder / "index.html").is_file():
+                _assert_onnx(graphs, command)
                 return folder.resolve()  # `latest` may point elsewhere in a minute
     if command == "open" and (comparisons := _comparisons(root)):
         return max(comparisons, key=lambda each: each.stat().st_mtime).resolve()
@@ -58,6 +68,17 @@ def find_view(run: Path, command: str = "open") -> Path:
     else:
         why = "It is no run; give a folder that has a manifest.json"
     raise StageError(f"{command}: nothing to look at in {root}: no 6_visualize/index.html. {why}")
+
+
+def _assert_onnx(graphs: Iterable[Path], command: str) -> None:
+    """Look at the first byte: Netron would show its error only in the browser."""
+    for file in graphs:
+        first = b""
+        if file.is_file():
+            with file.open("rb") as stream:
+                first = stream.read(1)
+        if first != _IR_VERSION:
+            raise StageError(f"{command}: {file.absolute()} is not an ONNX file; run it again")
 
 
 def _comparisons(home: Path) -> list[Path]:
@@ -76,7 +97,8 @@ def asked_port(folder: Path) -> int:
         ports = [each["settings"]["port"] for each in stages if each["stage"] == "visualize"]
     except (OSError, ValueError, KeyError, TypeError):  # a view that was copied elsewhere
         return 0
-    return ports[0] if ports and isinstance(ports[0], int) else 0
+    known = ports and isinstance(ports[0], int) and 0 <= ports[0] <= 65535
+    return ports[0] if known else 0
 
 
 def should_open(setting: str) -> bool:

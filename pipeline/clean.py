@@ -1,0 +1,87 @@
+"""`python -m pipeline clean`: remove from the store what no run folder needs any more.
+
+A run needs what its links lead to, and what its manifest says it was making: an unfinished training
+goes on from there. So a run is removed by removing its folder; this frees the space it alone took.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import MachineError
+from pipeline.lock import now_locked
+
+__all__ = ["clean"]
+
+_DRAFT = re.compile(r"\.(?P<fingerprint>[0-9a-f]{16})\.draft")
+
+
+def clean(root: Path, *, dry_run: bool) -> Iterator[str]:
+    """Yield a line for each thing that is removed, and the sum; `dry_run` removes nothing.
+
+    Args:
+        root: The store. Runs are looked for in the folder it lies in, and in those that the store
+            was told of.
+        dry_run: Only say what would go.
+
+    Raises:
+        MachineError: Something cannot be removed.
+    """
+    needed = _needed(root.parent)
+    freed = 0
+    for stage in sorted(each for each in root.glob("*") if each.is_dir()):
+        for folder in sorted(each for each in stage.iterdir() if each.is_dir()):
+            if (why := _why(folder, stage.name, needed)) is None:
+                continue
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            freed += size
+            yield f"{stage.name}/{folder.name}  {size / 1e6:.1f} MB  {why}"
+            if not dry_run:
+                _remove(folder)
+        if not dry_run:
+            for file in stage.glob(".*.lock"):
+                if not now_locked(file):
+                    file.unlink(missing_ok=True)
+    yield f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'are'} freed"
+
+
+def _needed(outputs: Path) -> set[tuple[str, str]]:
+    """Return stage and name of all that a run below `outputs` links to or was making."""
+    needed = set()
+    for manifest in outputs.rglob("manifest.json"):
+        try:
+            stages = json.loads(manifest.read_bytes())["stages"]
+            for each in stages:
+                needed.add((each["stage"], each.get("fingerprint", "")))
+                needed.add((each["stage"], each.get("stored", "/").partition("/")[2]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not of a run
+    for link in outputs.rglob("*"):
+        if link.is_symlink() and ".store" in (parts := link.readlink().parts):
+            place = parts.index(".store")
+            needed.add((parts[place + 1], parts[place + 2]))
+    return needed
+
+
+def _why(folder: Path, stage: str, needed: set[tuple[str, str]]) -> str | None:
+    if folder.name.startswith(".damaged-"):
+        return "damaged"
+    if match := _DRAFT.fullmatch(folder.name):
+        fingerprint = match["fingerprint"]
+        if now_locked(folder.with_name(f".{fingerprint}.lock")):
+            return None
+        return None if (stage, fingerprint) in needed else "unfinished, and its run is gone"
+    return None if (stage, folder.name) in needed else "no run needs it"
+
+
+def _remove(folder: Path) -> None:
+    try:
+        # By another name first: what is half removed must not look like an entry.
+        gone = folder.rename(folder.with_name(f".damaged-{folder.name.lstrip('.')}"))
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise MachineError(f"clean: cannot remove {folder}: {error.strerror}") from error

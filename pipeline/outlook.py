@@ -1,0 +1,186 @@
+"""What a run would do, found out without running it: which stages, whether they can, at what cost.
+
+`run_pipeline` itself is walked, with something in place of the record that runs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples
+from pipeline.chain import Chain
+from pipeline.errors import PipelineError
+from pipeline.record import why_run
+from pipeline.run import run_pipeline
+from pipeline.stage import LooksAhead
+
+if TYPE_CHECKING:
+    from pipeline.stage import Plan
+    from pipeline.store import Store
+
+__all__ = ["Forecast", "Outlook", "foresee", "look_ahead"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """In place of an artifact that only the run will make."""
+
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What would become of a stage."""
+
+    stage: str
+    reused: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What the looks of the stages have shown; None is what could not be told."""
+
+    examples: Examples | None
+    adapted: AdaptedModel | None
+
+
+def foresee(
+    plan: Plan, store: Store, before: Mapping[str, Mapping[str, Any]], *, reuse: bool
+) -> list[Forecast]:
+    """Return what a run of `plan` would do with each stage, in order.
+
+    Args:
+        plan: What would run.
+        store: What earlier runs made.
+        before: `record.earlier_parts` of the run to compare with.
+        reuse: Whether what exists may be used.
+    """
+    told = _Foreseeing(store, before, reuse=reuse)
+    run_pipeline(plan, told)
+    return told.forecasts
+
+
+def look_ahead(plan: Plan, store: Store, *, reuse: bool) -> Outlook:
+    """Let each stage that has to run, and can, say in seconds what is wrong.
+
+    No weight is read; nothing is written but to a folder that is thrown away. A run in which
+    nothing changed imports no deep-learning library here.
+
+    Raises:
+        PipelineError: What the first of them raised; the message has a line each.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder, _silence():
+        looking = _Looking(store, Path(folder), reuse=reuse)
+        run_pipeline(plan, looking)
+    if looking.errors:
+        first, *others = looking.errors
+        if not others:
+            raise first
+        raise type(first)("\n".join(map(str, looking.errors))) from first
+    return looking.outlook()
+
+
+class _Foreseeing:
+    """Takes the place of a record, and only asks the store."""
+
+    def __init__(
+        self, store: Store, before: Mapping[str, Mapping[str, Any]], *, reuse: bool
+    ) -> None:
+        self.forecasts: list[Forecast] = []
+        self._chain = Chain(store)
+        self._before, self._reuse = before, reuse
+
+    def run(self, name: str, stage: Any, given: Any) -> Any:
+        reused = False
+        if unknown := _unknown(given):
+            why = f"{' and '.join(unknown)} may come out different"
+        else:
+            try:
+                parts = self._chain.parts(name, stage, given)
+            except PipelineError as error:
+                why = str(error)
+            else:
+                entry = self._chain.stored(name, parts) if self._reuse else None
+                reused = entry is not None
+                if entry is not None:
+                    self._chain.links[name] = self._chain.link(entry, entry.made)
+                    why = "nothing changed"
+                else:
+                    why = why_run(name, parts, self._before, reuse=self._reuse)
+        self.forecasts.append(Forecast(stage=name, reused=reused, why=why))
+        return self._chain.links[name].made if reused else _Unknown(name)
+
+
+class _Looking:
+    """Takes the place of a record, and lets stages look instead of run."""
+
+    def __init__(self, store: Store, folder: Path, *, reuse: bool) -> None:
+        self.errors: list[PipelineError] = []
+        self._chain = Chain(store)
+        self._folder, self._reuse = folder, reuse
+        self._made: dict[str, object] = {}
+
+    def run(self, name: str, stage: Any, given: Any) -> Any:
+        if _unknown(given):
+            return _Unknown(name)
+        try:
+            made = self._stored(name, stage, given)
+            if made is None and isinstance(stage, LooksAhead):
+                mine = self._folder / name
+                mine.mkdir()
+                made = stage.look(given, mine)
+        except PipelineError as error:
+            self.errors.append(error)
+            made = None
+        if made is None:
+            return _Unknown(name)
+        self._made[name] = made
+        return made
+
+    def outlook(self) -> Outlook:
+        examples, adapted = self._made.get("data"), self._made.get("adapter")
+        return Outlook(
+            examples=examples if isinstance(examples, Examples) else None,
+            adapted=adapted if isinstance(adapted, AdaptedModel) else None,
+        )
+
+    def _stored(self, name: str, stage: Any, given: Any) -> Any:
+        """Return what the store has, of a model the architecture alone."""
+        every = given if isinstance(given, tuple) else (given,)
+        known = [link.made for link in self._chain.links.values()]
+        if not self._reuse or any(
+            each is not None and not any(each is made for made in known) for each in every
+        ):
+            return None  # it builds on what was only looked at
+        entry = self._chain.stored(name, self._chain.parts(name, stage, given))
+        if entry is None:
+            return None
+        link = self._chain.link(entry, entry.made)
+        if isinstance(link.made, BaseModel):
+            link = replace(link, made=replace(link.made, weights=()))
+        self._chain.links[name] = link
+        return link.made
+
+
+def _unknown(given: Any) -> list[str]:
+    every = given if isinstance(given, tuple) else (given,)
+    return [each.stage for each in every if isinstance(each, _Unknown)]
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Say nothing of what the stages would say once more when they run."""
+    ours = logging.getLogger("pipeline")
+    before = ours.level
+    ours.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)

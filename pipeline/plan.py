@@ -1,0 +1,124 @@
+"""`python -m pipeline plan`: what a run would do, and what it takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.outlook import foresee, look_ahead
+from pipeline.record import earlier_parts
+
+if TYPE_CHECKING:
+    from pipeline.artifacts import AdaptedModel, Examples
+    from pipeline.stage import Plan
+    from pipeline.store import Store
+
+__all__ = ["disk_needed", "memory_needed", "tell"]
+
+_FLOAT = 4
+"""Bytes of a weight: all are float32, also where the forward pass is not."""
+_ADAM = 3
+"""A gradient and the two moments of AdamW, for each parameter that trains."""
+
+
+def tell(plan: Plan, store: Store, latest: Path, *, reuse: bool) -> Iterator[str]:
+    """Yield the lines that say what a run of `plan` would do. Writes nothing that stays.
+
+    Raises:
+        PipelineError: The run would end with this mistake.
+    """
+    for forecast in foresee(plan, store, earlier_parts(latest), reuse=reuse):
+        yield f"{forecast.stage:<10} {'reused' if forecast.reused else 'runs  '}  {forecast.why}"
+    outlook = look_ahead(plan, store, reuse=reuse)
+    if outlook.adapted is not None:
+        yield ""
+        yield from _adapter(outlook.adapted)
+        yield from _cost(plan, outlook.adapted, outlook.examples, store.root)
+
+
+def _adapter(adapted: AdaptedModel) -> Iterator[str]:
+    placement = adapted.placement
+    carrying = [module for module in placement.modules if module.kind is not None]
+    for (kind, r), group in groupby(
+        sorted(carrying, key=lambda each: (str(each.kind), each.r or 0, each.name)),
+        key=lambda each: (each.kind, each.r),
+    ):
+        names = [module.name for module in group]
+        rank = "" if r is None else f" of rank {r}"
+        yield f"{kind}{rank} in {len(names)} modules: {', '.join(_alike(names))}"
+    share = adapted.trainable / adapted.total
+    yield f"{adapted.trainable:,} of {adapted.total:,} parameters train ({share:.2%})"
+
+
+def _alike(names: list[str]) -> list[str]:
+    """Name modules that differ only in the number of their block once: `layer.0-5.query`."""
+    found: dict[str, list[int]] = {}
+    for name in names:
+        words = name.split(".")
+        place = next((place for place, word in enumerate(words) if word.isdecimal()), None)
+        if place is None:
+            found.setdefault(name, [])
+            continue
+        pattern = ".".join([*words[:place], "{}", *words[place + 1 :]])
+        found.setdefault(pattern, []).append(int(words[place]))
+    return [pattern.format(_ranges(sorted(numbers))) for pattern, numbers in found.items()]
+
+
+def _ranges(numbers: list[int]) -> str:
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ends)
+
+
+def _cost(
+    plan: Plan, adapted: AdaptedModel, examples: Examples | None, root: Path
+) -> Iterator[str]:
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    disk = disk_needed(plan, adapted)
+    if getattr(plan.finetune, "trains", True):
+        memory = memory_needed(plan, adapted, examples)
+        yield f"about {_size(memory)} of memory to train, beside the libraries"
+    yield f"about {_size(disk)} of disk for what is made anew; {_size(free)} free in {there}"
+
+
+def memory_needed(plan: Plan, adapted: AdaptedModel, examples: Examples | None) -> int:
+    """Return an estimate of the bytes that one process takes to train, without its libraries.
+
+    Weights, gradients, AdamW's moments, and the activations of the largest micro-batch, which are
+    counted for a plain transformer in float32 of which everything trains: an upper end.
+
+    Source: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
+    Models", equation 1, twice for four bytes a number, https://arxiv.org/abs/2205.05198.
+    """
+    told = json.loads((adapted.base.folder / "config.json").read_bytes())
+    hidden = _first(told, "hidden_size", "n_embd", "d_model")
+    layers = _first(told, "num_hidden_layers", "n_layer", "num_layers")
+    heads = _first(told, "num_attention_heads", "n_head", "num_heads")
+    rows = getattr(plan.finetune, "per_device_train_batch_size", 1)
+    longest = (examples.longest if examples else 0) or getattr(plan.data, "max_length", 0) or 512
+    a_layer = 2 * longest * rows * (34 * hidden + 5 * heads * longest)
+    return (adapted.total + _ADAM * adapted.trainable) * _FLOAT + layers * a_layer
+
+
+def disk_needed(plan: Plan, adapted: AdaptedModel) -> int:
+    """Return an estimate of the bytes that all stages together write.
+
+    The base's weights as ONNX beside the adapter, as ONNX with it merged, as a merged transformers
+    model, and for the view, if it takes them.
+    """
+    trains = getattr(plan.finetune, "trains", True)
+    copies = 3 + bool(getattr(plan.visualize, "weights", False)) if trains else 0
+    return copies * adapted.total * _FLOAT + 20 * 10**6
+
+
+def _first(told: dict[str, Any], *names: str) -> int:
+    return next((int(told[name]) for name in names if isinstance(told.get(name), int)), 0)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

@@ -1,0 +1,152 @@
+"""What stages made, kept by what it follows from: `outputs/.store/adapter/3f2a9c0e11d4b857`.
+
+An entry is sealed: it is whole, and everything about it is in its `seal.json`; the stage's own
+files are in `made/`. A run folder holds links to entries. An entry is verified each time before it
+is used; a damaged one is set aside. Under the name `.3f2a….draft` a stage is at work, or was, when
+its process was killed: one that resumes finds its own files there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import lock, seal
+from pipeline.errors import MachineError
+
+__all__ = ["MADE", "Entry", "Store", "store_folder"]
+
+log = logging.getLogger(__name__)
+
+MADE = "made"
+"""Folder of the stage's own files inside an entry."""
+
+_ENTRY = re.compile(r"(?P<fingerprint>[0-9a-f]{16})(\.(?P<number>\d+))?")
+
+
+def store_folder() -> Path:
+    """Return where stages keep what they made: `outputs/.store` here, or `GRAFT_STORE`."""
+    return Path(os.environ.get("GRAFT_STORE") or Path("outputs", ".store")).absolute()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A sealed folder of the store that was found whole."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    """What was sealed with it."""
+
+    @property
+    def made(self) -> Path:
+        """Folder of the stage's own files."""
+        return self.folder / MADE
+
+
+class Store:
+    """Keeps what stages made in folders below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._found: dict[tuple[str, str], Entry | None] = {}
+
+    def find(self, stage: str, fingerprint: str) -> Entry | None:
+        """Return the newest whole entry; what is damaged is named, and set aside.
+
+        What was found is remembered until `forget`.
+        """
+        key = (stage, fingerprint)
+        if key not in self._found:
+            self._found[key] = self._look(stage, fingerprint)
+        return self._found[key]
+
+    def forget(self) -> None:
+        """Verify anew from now on: time has passed."""
+        self._found.clear()
+
+    def _look(self, stage: str, fingerprint: str) -> Entry | None:
+        for folder in self._versions(stage, fingerprint):
+            flaw = seal.flaw(folder)
+            if flaw is None:
+                return Entry(folder=folder, about=seal.told(folder))
+            aside = folder.with_name(f".damaged-{folder.name}-{secrets.token_hex(4)}")
+            log.warning("%s: what an earlier run made is set aside: %s", stage, flaw)
+            folder.rename(aside)
+        return None
+
+    def _versions(self, stage: str, fingerprint: str) -> list[Path]:
+        """Return the entries of a fingerprint, the newest first."""
+        found = []
+        for folder in (self.root / stage).glob(f"{fingerprint}*"):
+            if match := _ENTRY.fullmatch(folder.name):
+                found.append((int(match["number"] or 1), folder))
+        return [folder for _, folder in sorted(found, reverse=True)]
+
+    def working(
+        self, stage: str, fingerprint: str, busy: Callable[[str], None]
+    ) -> AbstractContextManager[None]:
+        """Hold the right to make an entry; wait for a process that is making the same.
+
+        Args:
+            stage: Its name.
+            fingerprint: Of what it is going to make.
+            busy: Told who is at work, before waiting.
+
+        Raises:
+            MachineError: The store cannot be written.
+        """
+        try:
+            (self.root / stage).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"store: cannot write to {self.root}: {error.strerror}; start in a folder that can "
+                "be written, or name one with the environment variable GRAFT_STORE"
+            ) from error
+        return lock.locked(self.root / stage / f".{fingerprint}.lock", busy=busy)
+
+    def is_working(self, stage: str, fingerprint: str) -> bool:
+        """Whether a process is making this entry now."""
+        return lock.now_locked(self.root / stage / f".{fingerprint}.lock")
+
+    @contextmanager
+    def draft(self, stage: str, fingerprint: str, *, keep: bool) -> Iterator[Path]:
+        """Give the folder in which to make an entry; only inside `working`.
+
+        Args:
+            stage: Its name.
+            fingerprint: Of what it is going to make.
+            keep: Whether the stage goes on from what a killed attempt left.
+        """
+        draft = self.root / stage / f".{fingerprint}.draft"
+        if not keep:
+            shutil.rmtree(draft, ignore_errors=True)
+        (draft / MADE).mkdir(parents=True, exist_ok=True)
+        (draft / seal.SEAL).unlink(missing_ok=True)
+        try:
+            yield draft
+        finally:
+            if not keep or not any((draft / MADE).glob("*")):
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def publish(self, draft: Path, about: Mapping[str, Any]) -> Entry:
+        """Seal a draft and give it its name; other versions of the same fingerprint stay."""
+        fingerprint = draft.name.removeprefix(".").removesuffix(".draft")
+        versions = self._versions(draft.parent.name, fingerprint)
+        number = 1 + max(
+            (int(match["number"] or 1) for each in versions if (match := _ENTRY.fullmatch(each.name))),
+            default=0,
+        )
+        final = draft.with_name(fingerprint if number == 1 else f"{fingerprint}.{number}")
+        seal.seal(draft, about)
+        seal.publish(draft, final)
+        entry = Entry(folder=final, about=dict(about))
+        self._found[(final.parent.name, fingerprint)] = entry
+        return entry
