@@ -59,7 +59,9 @@ class Chain:
         made = decode(entry.about["made"], self._places(folder))
         return Link(made=made, digest=entry.about["digest"], folder=folder, entry=entry)
 
-    def about(self, name: str, stage: object, parts: Parts, made: object, own: Path) -> dict[str, Any]:
+    def about(
+        self, name: str, stage: object, parts: Parts, made: object, own: Path
+    ) -> dict[str, Any]:
         """Return what is sealed with what a stage made: enough for `stored` in a later run.
 
         Args:

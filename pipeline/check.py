@@ -302,9 +302,7 @@ def _assert_options(hydra: Hydra, overrides: list[str]) -> None:
         assert_no_clash(parsed, loader.repository)  # type: ignore[attr-defined]  # of its class
 
 
-def _compose(
-    hydra: Hydra, name: str, overrides: list[str], config_dir: Path | None
-) -> DictConfig:
+def _compose(hydra: Hydra, name: str, overrides: list[str], config_dir: Path | None) -> DictConfig:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from pipeline.consent import forget_current_folder, look_in_current_folder, take_consent
+from pipeline.disk import as_disk_full
 from pipeline.endpoint import OFFICIAL, other_hub
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, PipelineError, StoppedError
 from pipeline.launch import (
     assert_asked_processes,
     follow,
@@ -181,9 +182,7 @@ def _run_with_hydra(arguments: Sequence[str]) -> None:
         if asked.folder is not None:
             key = f"hydra.{'sweep' if asked.sweeping else 'run'}.dir"
             chosen = any(each.lstrip("+").startswith(f"{key}=") for each in asked.arguments)
-            mine = held.enter_context(
-                claimed(asked.folder, chosen=chosen, sweeping=asked.sweeping)
-            )
+            mine = held.enter_context(claimed(asked.folder, chosen=chosen, sweeping=asked.sweeping))
             if asked.plan is not None and not asked.sweeping:
                 assert_goes_on(mine, asked.plan)
             folder = QuotedString(str(mine), Quote.single).with_quotes()
@@ -193,6 +192,8 @@ def _run_with_hydra(arguments: Sequence[str]) -> None:
             hydra.main(version_base="1.3", config_path=configs, config_name="config")(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(one_line(error)) from error
+        except OSError as error:  # Hydra saves its config before it calls us
+            raise as_disk_full(error, asked.folder or Path.cwd()) or error from error
 
 
 def _let_in_own_code() -> None:
@@ -222,8 +223,9 @@ def _run(composed: DictConfig, consent: tuple[str, ...]) -> None:
         view = _recorded(build_plan(config, consent), config, folder, latest, consent)
     except BaseException as error:
         log.debug("failed", exc_info=True)  # the trace goes to pipeline.log
-        if isinstance(error, PipelineError) and not sweeping:
-            _leave(error)
+        said = as_disk_full(error, folder) or error
+        if isinstance(said, PipelineError) and (not sweeping or isinstance(said, StoppedError)):
+            _leave(said)
         raise  # in a sweep, the other jobs still run
     print(f"The run is recorded in {folder / 'manifest.json'}")
     if not sweeping and should_open(view.open):

@@ -180,7 +180,9 @@ def _machine() -> dict[str, str]:
 def _processor() -> str:
     told = Path("/proc/cpuinfo")
     if told.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", told.read_text(errors="replace"), re.MULTILINE)
+        found = re.search(
+            r"^model name\s*:\s*(.+)$", told.read_text(errors="replace"), re.MULTILINE
+        )
         if found is not None:
             return found.group(1)
     return platform.processor() or platform.machine()

@@ -77,12 +77,14 @@ def assert_untouched(
     """
     from omegaconf import OmegaConf
 
-    said = OmegaConf.to_container(composed.hydra.overrides, resolve=False)
+    said: Any = OmegaConf.to_container(composed.hydra.overrides, resolve=False)
     expected = {
         "hydra": [each.input_line for each in parsed if each.is_hydra_override()],
         "task": [each.input_line for each in parsed if not each.is_hydra_override()],
     }
-    differing = [("overrides", kind) for kind in expected if said[kind] != expected[kind]]
+    differing: list[tuple[str, ...]] = [
+        ("overrides", kind) for kind in expected if said[kind] != expected[kind]
+    ]
     mine, theirs = (
         OmegaConf.to_container(each.hydra, resolve=False) for each in (composed, pristine)
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.stage import Plan
     from pipeline.store import Store
 
-__all__ = ["Forecast", "Outlook", "foresee", "look_ahead"]
+__all__ = ["Forecast", "Outlook", "foresee", "look_ahead", "look_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def foresee(
     return told.forecasts
 
 
-def look_ahead(plan: Plan, store: Store, *, reuse: bool) -> Outlook:
+def look_ahead(plan: Plan, store: Store, *, reuse: bool) -> None:
     """Let each stage that has to run, and can, say in seconds what is wrong.
 
     No weight is read; nothing is written but to a folder that is thrown away. A run in which
@@ -76,8 +77,14 @@ def look_ahead(plan: Plan, store: Store, *, reuse: bool) -> Outlook:
     Raises:
         PipelineError: What the first of them raised; the message has a line each.
     """
-    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder, _silence():
-        looking = _Looking(store, Path(folder), reuse=reuse)
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
+        look_in(Path(folder), plan, store, reuse=reuse)
+
+
+def look_in(folder: Path, plan: Plan, store: Store, *, reuse: bool) -> Outlook:
+    """Do what `look_ahead` does; what the stages write stays in `folder`, to be read."""
+    with _silence():
+        looking = _Looking(store, folder, reuse=reuse)
         run_pipeline(plan, looking)
     if looking.errors:
         first, *others = looking.errors
@@ -101,6 +108,7 @@ class _Foreseeing:
         reused = False
         if unknown := _unknown(given):
             why = f"{' and '.join(unknown)} may come out different"
+            why = why if name in self._before else "not made before"
         else:
             try:
                 parts = self._chain.parts(name, stage, given)
@@ -181,6 +189,8 @@ def _silence() -> Iterator[None]:
     before = ours.level
     ours.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         ours.setLevel(before)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.outlook import foresee, look_ahead
+from pipeline.outlook import foresee, look_in
 from pipeline.record import earlier_parts
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ def tell(plan: Plan, store: Store, latest: Path, *, reuse: bool) -> Iterator[str
     """
     for forecast in foresee(plan, store, earlier_parts(latest), reuse=reuse):
         yield f"{forecast.stage:<10} {'reused' if forecast.reused else 'runs  '}  {forecast.why}"
-    outlook = look_ahead(plan, store, reuse=reuse)
-    if outlook.adapted is not None:
-        yield ""
-        yield from _adapter(outlook.adapted)
-        yield from _cost(plan, outlook.adapted, outlook.examples, store.root)
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
+        outlook = look_in(Path(folder), plan, store, reuse=reuse)
+        if outlook.adapted is not None:
+            yield ""
+            yield from _adapter(outlook.adapted)
+            yield from _cost(plan, outlook.adapted, outlook.examples, store.root)
 
 
 def _adapter(adapted: AdaptedModel) -> Iterator[str]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.chain import Chain, Link
 from pipeline.describe import facts, git_commit, settings, versions
+from pipeline.disk import as_disk_full
 from pipeline.errors import ConfigError, PipelineError, StoppedError
 from pipeline.fingerprint import changed
 from pipeline.scrub import scrubbed
@@ -148,10 +149,13 @@ class Record:
             _kept(draft / MADE, final, entry, resumes=resumes),
         ):
             own = draft / MADE
-            made = stage.run(given, own)
+            made = _run(name, stage, given, own)
             self._chain.assert_unchanged(name, stage, parts, given)
             about = self._chain.about(name, stage, parts, made, own)
-            published = store.publish(draft, about)
+            try:
+                published = store.publish(draft, about)
+            except OSError as error:
+                raise as_disk_full(error, own, stage=name) or error from error
             seen = _seen(final, published)
             moved = _replace_paths(made, own, seen)
         return Link(made=moved, digest=about["digest"], folder=seen, entry=published)
@@ -245,6 +249,18 @@ def assert_goes_on(folder: Path, plan: Plan) -> None:
             f"hydra.run.dir: {folder} holds a run with other settings: {'; '.join(differences)}; "
             "undo the change, or choose another folder"
         )
+
+
+def _run(name: str, stage: Stage[Given, Made], given: Given, folder: Path) -> Made:
+    """Run a stage; a disk without room becomes one sentence with numbers."""
+    try:
+        return stage.run(given, folder)
+    except PipelineError:
+        raise
+    except Exception as error:
+        if (full := as_disk_full(error, folder, stage=name)) is None:
+            raise
+        raise full from error
 
 
 @contextmanager

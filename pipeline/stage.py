@@ -18,7 +18,16 @@ if TYPE_CHECKING:
         View,
     )
 
-__all__ = ["KeepsLogs", "Launch", "LooksAhead", "Plan", "ReadsOutside", "Resumes", "Runner", "Stage"]
+__all__ = [
+    "KeepsLogs",
+    "Launch",
+    "LooksAhead",
+    "Plan",
+    "ReadsOutside",
+    "Resumes",
+    "Runner",
+    "Stage",
+]
 
 Given = TypeVar("Given", contravariant=True)
 Made = TypeVar("Made", covariant=True)

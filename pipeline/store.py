@@ -84,10 +84,11 @@ class Store:
 
     def _versions(self, stage: str, fingerprint: str) -> list[Path]:
         """Return the entries of a fingerprint, the newest first."""
-        found = []
-        for folder in (self.root / stage).glob(f"{fingerprint}*"):
-            if match := _ENTRY.fullmatch(folder.name):
-                found.append((int(match["number"] or 1), folder))
+        found = [
+            (number, folder)
+            for folder in (self.root / stage).glob(f"{fingerprint}*")
+            if (number := _version(folder)) is not None
+        ]
         return [folder for _, folder in sorted(found, reverse=True)]
 
     def working(
@@ -140,13 +141,16 @@ class Store:
         """Seal a draft and give it its name; other versions of the same fingerprint stay."""
         fingerprint = draft.name.removeprefix(".").removesuffix(".draft")
         versions = self._versions(draft.parent.name, fingerprint)
-        number = 1 + max(
-            (int(match["number"] or 1) for each in versions if (match := _ENTRY.fullmatch(each.name))),
-            default=0,
-        )
+        number = 1 + max((_version(each) or 0 for each in versions), default=0)
         final = draft.with_name(fingerprint if number == 1 else f"{fingerprint}.{number}")
         seal.seal(draft, about)
         seal.publish(draft, final)
         entry = Entry(folder=final, about=dict(about))
         self._found[(final.parent.name, fingerprint)] = entry
         return entry
+
+
+def _version(folder: Path) -> int | None:
+    """Return the number of an entry among those of its fingerprint, from 1; None if it is none."""
+    match = _ENTRY.fullmatch(folder.name)
+    return None if match is None else int(match["number"] or 1)

@@ -40,11 +40,6 @@ class Child:
 
 def preload() -> None:
     """Import once what every child would import."""
-    import accelerate
-    import datasets
-    import onnx
-    import onnxruntime
-    import peft
     import torch
     import transformers  # noqa: F401 - imported for the children
 
@@ -74,9 +69,9 @@ def start(
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
         # What pytest put there would keep the words to itself.
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115, PTH123 - lives as long as the process
-        sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115, PTH123
-        sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115, PTH123
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
+        sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
         for key, value in (environment or {}).items():
             if value is None:
                 os.environ.pop(key, None)
@@ -90,7 +85,7 @@ def start(
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
             sys.stderr.write(f"{error.code}\n")
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - it is told, and the process ends
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -108,9 +103,7 @@ def wait(child: Child, *, timeout: float = 120.0) -> Ended:
             os.kill(child.pid, signal.SIGKILL)
         time.sleep(0.002)
     stdout, stderr = (
-        (child.folder / name).read_text(errors="replace")
-        if (child.folder / name).exists()
-        else ""
+        (child.folder / name).read_text(errors="replace") if (child.folder / name).exists() else ""
         for name in ("stdout", "stderr")
     )
     return Ended(

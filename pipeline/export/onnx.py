@@ -91,7 +91,7 @@ class Onnx:
             operations, per = before.result()
         placement = with_operations(adapted.placement, operations, after.operations, per)
         placement.save(folder / "placement.json")
-        view = after.view(placement, title=title, facts=_facts(trained, model, folder))
+        view = after.view(placement, title=title, facts=_facts(trained, model))
         save(view, files / "adapted.view.onnx", weights=None)
         log.info("    drawn without values: there is nothing trained to export")
         return ExportedModel(
@@ -132,7 +132,7 @@ class Onnx:
         placement.save(folder / "placement.json")
         title = type(plain).__name__
         save(flat, adapted, weights="adapted.onnx.data")
-        folded = fold(flat, placement, title=title, facts=_facts(trained, model, folder))
+        folded = fold(flat, placement, title=title, facts=_facts(trained, model))
         gather(folded)
         save(folded, view, weights="adapted.onnx.data")
         nothing = bare(plain, before.operations, before.per)
@@ -187,7 +187,7 @@ def _save_transformers(model: PreTrainedModel, base: BaseModel, folder: Path) ->
     base.load_tokenizer().save_pretrained(folder)
 
 
-def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str, str]:
+def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:
     """Return what a reader of the graph wants to know about the run."""
     settings = model.peft_config["default"].to_dict()
     shown = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
@@ -195,7 +195,6 @@ def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str
     if isinstance(targets, set | list | tuple):
         settings["target_modules"] = ", ".join(sorted(targets))
     told = {
-        "run": _run(folder.parent),
         **_about(trained.adapted.base),
         **{f"peft.{key}": str(settings[key]) for key in shown if key in settings},
         "trained.steps": str(trained.steps),
@@ -203,12 +202,6 @@ def _facts(trained: TrainedModel, model: PeftModel, folder: Path) -> Mapping[str
     if trained.best_metric is not None:
         told[f"validation.{trained.metric}"] = f"{trained.best_metric:.4f}"
     return told
-
-
-def _run(folder: Path) -> str:
-    """Name a run as it is found below `outputs`; of a folder elsewhere, no more than its name."""
-    *_, above, name, run = ("", "", *folder.parts)
-    return f"{name}/{run}" if above == "outputs" else run
 
 
 def _about(base: BaseModel) -> dict[str, str]:

@@ -176,6 +176,7 @@ class Several:
         threads = min(int(os.environ.get("OMP_NUM_THREADS") or cores), cores // self.num_processes)
         return os.environ | {
             "OMP_NUM_THREADS": str(max(1, threads)),
+            "PYTHONSAFEPATH": "1",  # `-m` would put the current folder first
             "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
         }
 

@@ -39,10 +39,10 @@ class Run:
     """What the stage finetune said of its result."""
 
 
-def read_run(view: Path) -> Run | None:
-    """Return what the manifest beside the folder of a view says; None when there is none."""
+def read_run(stage: Path) -> Run | None:
+    """Return what the manifest beside the folder of a stage says; None when there is none."""
     try:
-        told = json.loads((view.parent / "manifest.json").read_bytes())
+        told = json.loads((stage.parent / "manifest.json").read_bytes())
         stages = {each["stage"]: each for each in told["stages"]}
         return Run(
             name=str(told["name"]),

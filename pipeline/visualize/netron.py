@@ -12,6 +12,7 @@ from pipeline.artifacts import ExportedModel, View
 from pipeline.visualize import graph
 from pipeline.visualize.colours import ADAPTED, BASE, marks, roles
 from pipeline.visualize.compare import put_before_and_after
+from pipeline.visualize.facts import read_run
 from pipeline.visualize.installed import find_netron
 from pipeline.visualize.modules import read_placement
 from pipeline.visualize.pictures import draw
@@ -63,7 +64,7 @@ class Netron:
             model=adapted, placement=placement, tests=given.test_metrics,
             graph=seen, compare=True, pictures=pictures,
         )  # fmt: skip
-        report.write(folder)
+        report.write(folder, read_run(given.placement.parent))
         for file in folder.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # a web server runs as somebody else
         return View(folder=folder, open=self.open, port=self.port)

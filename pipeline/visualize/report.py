@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.visualize.facts import figures, read_run, sentence
+from pipeline.visualize.facts import Run, figures, sentence
 from pipeline.visualize.graph import names
 from pipeline.visualize.modules import described
 from pipeline.visualize.pages import put_page
@@ -36,9 +36,8 @@ class Report:
     pictures: Sequence[str]
     """Files of `pictures/`."""
 
-    def write(self, folder: Path) -> None:
-        """Write the page into `folder`. The manifest beside the folder is read, if there is one."""
-        run = read_run(folder)
+    def write(self, folder: Path, run: Run | None) -> None:
+        """Write the page into `folder`, with what the manifest of the run says, if there is one."""
         title = self.model.graph.name or "model"
         data = {
             "title": title,

@@ -13,9 +13,7 @@ HEAD = "# @package _global_\ndefaults: [lora_bert, _self_]\nname: mine\n"
 
 
 def early(number: int, given: str, *arguments: str, says: str, lines: int = 1) -> Case:
-    return Case(
-        number=number, given=given, arguments=arguments, says=says, lines=lines, early=True
-    )
+    return Case(number=number, given=given, arguments=arguments, says=says, lines=lines, early=True)
 
 
 def recipe(number: int, given: str, text: str, *, says: str, lines: int = 1) -> Case:

@@ -215,8 +215,6 @@ ELSEWHERE = (
         by="tests/test_resume.py::"
         "test_a_full_disk_leaves_the_last_checkpoint_and_a_sentence_with_numbers",
     ),
-    Proved(
-        number=182, by="tests/test_disk.py::test_what_will_not_fit_is_refused_before_it_begins"
-    ),
+    Proved(number=182, by="tests/test_disk.py::test_what_will_not_fit_is_refused_before_it_begins"),
     Proved(number=185, by="tests/test_export.py::test_weight_that_is_not_finite_is_never_exported"),
 )
