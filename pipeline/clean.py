@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import MachineError
 from pipeline.lock import now_locked
+from pipeline.store import RUNS
 
 __all__ = ["clean"]
 
@@ -32,6 +33,9 @@ def clean(root: Path, *, dry_run: bool) -> Iterator[str]:
         MachineError: Something cannot be removed.
     """
     needed = _needed(root.parent)
+    known = root / RUNS
+    for run in known.read_text(encoding="utf-8").splitlines() if known.is_file() else ():
+        needed |= _needed(Path(run))
     freed = 0
     for stage in sorted(each for each in root.glob("*") if each.is_dir()):
         for folder in sorted(each for each in stage.iterdir() if each.is_dir()):

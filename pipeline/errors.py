@@ -8,7 +8,7 @@
   + CheckError        exit 4   training or export ran, but its result did not pass its checks
     + OutOfMemoryError         not even one row at a time fits into memory
   + FolderTakenError  exit 75  another process is at work in the run folder
-  + StoppedError      exit 130 or 143: Ctrl-C or SIGTERM came, and what was done is saved
+  + StoppedError      exit 130, 143 or 129: Ctrl-C, SIGTERM or SIGHUP came, and the work is saved
 
 Anything else that escapes is a bug of ours: exit 1 and a traceback.
 """

@@ -90,6 +90,9 @@ def check_header(model: PreTrainedModel, files: Sequence[Path], *, new_head: boo
     Raises:
         StageError: As `check_report`; or a file is damaged.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     # transformers itself decides which name in a file stands for which parameter.
     _, report = type(model).from_pretrained(
         None,

@@ -57,7 +57,7 @@ def now_locked(file: Path) -> bool:
 
 
 def holder(file: Path) -> str:
-    """Return who holds a lock, in words: `process 4711 on desk, since 2026-11-23T07:54:08+00:00`."""
+    """Return who holds a lock, in words: `process 4711 on desk, since 2026-11-23T07:54:08`."""
     try:
         told = json.loads(_beside(file).read_text(encoding="utf-8"))
         return f"process {told['pid']} on {told['host']}, since {told['since']}"

@@ -86,6 +86,7 @@ class Record:
             "stages": [],
         }
         folder.mkdir(parents=True, exist_ok=True)
+        store.know(folder)
         self._write()
         if latest is not None:
             _point(latest, Path(folder.name))

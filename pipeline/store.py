@@ -22,9 +22,12 @@ from typing import Any
 from pipeline import lock, seal
 from pipeline.errors import MachineError
 
-__all__ = ["MADE", "Entry", "Store", "store_folder"]
+__all__ = ["MADE", "RUNS", "Entry", "Store", "store_folder"]
 
 log = logging.getLogger(__name__)
+
+RUNS = "runs.txt"
+"""File of the store with a line for each run folder that lies outside `outputs`."""
 
 MADE = "made"
 """Folder of the stage's own files inside an entry."""
@@ -57,6 +60,17 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._found: dict[tuple[str, str], Entry | None] = {}
+
+    def know(self, run: Path) -> None:
+        """Remember a run folder that lies elsewhere: `clean` keeps what it links to."""
+        run = run.absolute()
+        if not run.is_relative_to(self.root.parent):
+            self.root.mkdir(parents=True, exist_ok=True)
+            note = self.root / RUNS
+            known = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
+            if str(run) not in known:
+                with note.open("a", encoding="utf-8") as file:
+                    file.write(f"{run}\n")
 
     def find(self, stage: str, fingerprint: str) -> Entry | None:
         """Return the newest whole entry; what is damaged is named, and set aside.
