@@ -7,14 +7,14 @@ goes on from there. So a run is removed by removing its folder; this frees the s
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import MachineError
-from pipeline.lock import now_locked
-from pipeline.store import RUNS
+from pipeline.lock import now_locked, remove
 
 __all__ = ["clean"]
 
@@ -32,10 +32,7 @@ def clean(root: Path, *, dry_run: bool) -> Iterator[str]:
     Raises:
         MachineError: Something cannot be removed.
     """
-    needed = _needed(root.parent)
-    known = root / RUNS
-    for run in known.read_text(encoding="utf-8").splitlines() if known.is_file() else ():
-        needed |= _needed(Path(run))
+    needed = _needed(root.parent, root)
     freed = 0
     for stage in sorted(each for each in root.glob("*") if each.is_dir()):
         for folder in sorted(each for each in stage.iterdir() if each.is_dir()):
@@ -48,12 +45,11 @@ def clean(root: Path, *, dry_run: bool) -> Iterator[str]:
                 _remove(folder)
         if not dry_run:
             for file in stage.glob(".*.lock"):
-                if not now_locked(file):
-                    file.unlink(missing_ok=True)
+                remove(file)
     yield f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'are'} freed"
 
 
-def _needed(outputs: Path) -> set[tuple[str, str]]:
+def _needed(outputs: Path, root: Path) -> set[tuple[str, str]]:
     """Return stage and name of all that a run below `outputs` links to or was making."""
     needed = set()
     for manifest in outputs.rglob("manifest.json"):
@@ -64,10 +60,11 @@ def _needed(outputs: Path) -> set[tuple[str, str]]:
                 needed.add((each["stage"], each.get("stored", "/").partition("/")[2]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # not of a run
-    for link in outputs.rglob("*"):
-        if link.is_symlink() and ".store" in (parts := link.readlink().parts):
-            place = parts.index(".store")
-            needed.add((parts[place + 1], parts[place + 2]))
+    real = Path(os.path.realpath(root))
+    for link in (each for each in outputs.rglob("*") if each.is_symlink()):
+        target = Path(os.path.realpath(link))  # where it leads nowhere, too
+        if target.is_relative_to(real) and len(parts := target.relative_to(real).parts) > 1:
+            needed.add((parts[0], parts[1]))
     return needed
 
 

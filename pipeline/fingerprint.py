@@ -139,9 +139,10 @@ def _code(modules: frozenset[str]) -> str:
             roots.add(_PACKAGE / rest.partition(".")[0])
         elif top in sys.stdlib_module_names:
             continue
+        elif folders := getattr(sys.modules.get(top), "__path__", ()):
+            roots.update(Path(folder) for folder in folders)  # also without an __init__.py
         elif (file := getattr(sys.modules.get(top), "__file__", None)) is not None:
-            is_package = Path(file).name == "__init__.py"
-            roots.add(Path(file).parent if is_package else Path(file))
+            roots.add(Path(file))
     digest = hashlib.sha256()
     for root in sorted(roots):
         for file in sorted(root.rglob("*")) if root.is_dir() else [root]:

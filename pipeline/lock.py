@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,10 +16,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["holder", "locked", "now_locked"]
+__all__ = ["holder", "locked", "now_locked", "remove"]
 
 _OFTEN = 0.2
 """Seconds between two looks at a lock that another process holds."""
+_SOON = 1.0
+"""Seconds in which who has taken a lock will have written its name."""
 
 
 @contextmanager
@@ -56,13 +59,28 @@ def now_locked(file: Path) -> bool:
     return False
 
 
+def remove(file: Path) -> None:
+    """Remove the file of a lock that no process holds; who waits for it makes another."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return
+    file.unlink(missing_ok=True)  # while it is held: nobody else can have got it meanwhile
+    lock.release()
+
+
 def holder(file: Path) -> str:
     """Return who holds a lock, in words: `process 4711 on desk, since 2026-11-23T07:54:08`."""
-    try:
-        told = json.loads(_beside(file).read_text(encoding="utf-8"))
-        return f"process {told['pid']} on {told['host']}, since {told['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has only just taken it
-        return "another process"
+    end = time.monotonic() + _SOON
+    while True:
+        try:
+            told = json.loads(_beside(file).read_text(encoding="utf-8"))
+            return f"process {told['pid']} on {told['host']}, since {told['since']}"
+        except (OSError, ValueError, KeyError, TypeError):  # it has only just taken it
+            if time.monotonic() > end:
+                return "another process"
+            time.sleep(0.01)
 
 
 def _beside(file: Path) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples
 from pipeline.chain import Chain
+from pipeline.disk import assert_room
 from pipeline.errors import PipelineError
 from pipeline.record import why_run
 from pipeline.run import run_pipeline
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from pipeline.stage import Plan
     from pipeline.store import Store
 
-__all__ = ["Forecast", "Outlook", "foresee", "look_ahead", "look_in"]
+__all__ = ["FLOAT", "Forecast", "Outlook", "disk_needed", "foresee", "look_ahead", "look_in"]
+
+
+FLOAT = 4
+"""Bytes of a weight: all are float32, also where the forward pass is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Outlook:
 
     examples: Examples | None
     adapted: AdaptedModel | None
+    reused: frozenset[str]
+    """Stages that need not run."""
 
 
 def foresee(
@@ -76,9 +83,12 @@ def look_ahead(plan: Plan, store: Store, *, reuse: bool) -> None:
 
     Raises:
         PipelineError: What the first of them raised; the message has a line each.
+        DiskFullError: There is no room for what the stages will write.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
-        look_in(Path(folder), plan, store, reuse=reuse)
+        outlook = look_in(Path(folder), plan, store, reuse=reuse)
+    there = next(each for each in (store.root, *store.root.parents) if each.exists())
+    assert_room(there, disk_needed(plan, outlook), "what this run writes")
 
 
 def look_in(folder: Path, plan: Plan, store: Store, *, reuse: bool) -> Outlook:
@@ -157,6 +167,7 @@ class _Looking:
         return Outlook(
             examples=examples if isinstance(examples, Examples) else None,
             adapted=adapted if isinstance(adapted, AdaptedModel) else None,
+            reused=frozenset(self._chain.links),
         )
 
     def _stored(self, name: str, stage: Any, given: Any) -> Any:
@@ -194,3 +205,17 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         ours.setLevel(before)
+
+
+def disk_needed(plan: Plan, outlook: Outlook) -> int:
+    """Return an estimate of the bytes that the stages which have to run write; 0 if unknown.
+
+    The base's weights as ONNX beside the adapter, as ONNX with it merged, as a merged transformers
+    model, and for the view, if it takes them.
+    """
+    if outlook.adapted is None or not getattr(plan.finetune, "trains", True):
+        return 0
+    copies = 3 * ("export" not in outlook.reused)
+    if getattr(plan.visualize, "weights", False) and "visualize" not in outlook.reused:
+        copies += 1
+    return copies * outlook.adapted.total * FLOAT

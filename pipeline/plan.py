@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.outlook import foresee, look_in
+from pipeline.outlook import FLOAT, Outlook, disk_needed, foresee, look_in
 from pipeline.record import earlier_parts
 
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from pipeline.stage import Plan
     from pipeline.store import Store
 
-__all__ = ["disk_needed", "memory_needed", "tell"]
+__all__ = ["memory_needed", "tell"]
 
-_FLOAT = 4
-"""Bytes of a weight: all are float32, also where the forward pass is not."""
 _ADAM = 3
 """A gradient and the two moments of AdamW, for each parameter that trains."""
 
@@ -39,7 +37,7 @@ def tell(plan: Plan, store: Store, latest: Path, *, reuse: bool) -> Iterator[str
         if outlook.adapted is not None:
             yield ""
             yield from _adapter(outlook.adapted)
-            yield from _cost(plan, outlook.adapted, outlook.examples, store.root)
+            yield from _cost(plan, outlook, outlook.adapted, store.root)
 
 
 def _adapter(adapted: AdaptedModel) -> Iterator[str]:
@@ -76,14 +74,12 @@ def _ranges(numbers: list[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in ends)
 
 
-def _cost(
-    plan: Plan, adapted: AdaptedModel, examples: Examples | None, root: Path
-) -> Iterator[str]:
+def _cost(plan: Plan, outlook: Outlook, adapted: AdaptedModel, root: Path) -> Iterator[str]:
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    disk = disk_needed(plan, adapted)
-    if getattr(plan.finetune, "trains", True):
-        memory = memory_needed(plan, adapted, examples)
+    disk = disk_needed(plan, outlook)
+    if getattr(plan.finetune, "trains", True) and "finetune" not in outlook.reused:
+        memory = memory_needed(plan, adapted, outlook.examples)
         yield f"about {_size(memory)} of memory to train, beside the libraries"
     yield f"about {_size(disk)} of disk for what is made anew; {_size(free)} free in {there}"
 
@@ -104,18 +100,7 @@ def memory_needed(plan: Plan, adapted: AdaptedModel, examples: Examples | None) 
     rows = getattr(plan.finetune, "per_device_train_batch_size", 1)
     longest = (examples.longest if examples else 0) or getattr(plan.data, "max_length", 0) or 512
     a_layer = 2 * longest * rows * (34 * hidden + 5 * heads * longest)
-    return (adapted.total + _ADAM * adapted.trainable) * _FLOAT + layers * a_layer
-
-
-def disk_needed(plan: Plan, adapted: AdaptedModel) -> int:
-    """Return an estimate of the bytes that all stages together write.
-
-    The base's weights as ONNX beside the adapter, as ONNX with it merged, as a merged transformers
-    model, and for the view, if it takes them.
-    """
-    trains = getattr(plan.finetune, "trains", True)
-    copies = 3 + bool(getattr(plan.visualize, "weights", False)) if trains else 0
-    return copies * adapted.total * _FLOAT + 20 * 10**6
+    return (adapted.total + _ADAM * adapted.trainable) * FLOAT + layers * a_layer
 
 
 def _first(told: dict[str, Any], *names: str) -> int:

@@ -86,7 +86,7 @@ class Record:
             "stages": [],
         }
         folder.mkdir(parents=True, exist_ok=True)
-        store.know(folder)
+        store.enlist(folder)
         self._write()
         if latest is not None:
             _point(latest, Path(folder.name))
@@ -214,7 +214,7 @@ def why_run(
     if name not in before:
         return "not made before"
     changes = parts.changes(name, before[name])
-    return "; ".join(changes) if changes else "what the last run made is not there, or not whole"
+    return "; ".join(changes) if changes else "the last run did not finish it, or it is damaged"
 
 
 def told_plan(plan: Plan) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def seal(folder: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     whole: dict[str, Any] = {"format": _FORMAT, "files": files, "about": dict(about)}
     whole["self"] = _digest(whole)
     draft = folder / f".{SEAL}.draft"
-    draft.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    draft.write_bytes(_rendered(whole))
     _flush(draft)
     draft.replace(folder / SEAL)
     for inner in (each for each in folder.rglob("*") if each.is_dir()):
@@ -116,13 +116,20 @@ def told(folder: Path) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    whole = json.loads((folder / SEAL).read_bytes())
+    content = (folder / SEAL).read_bytes()
+    whole = json.loads(content)
     if not isinstance(whole, dict) or whole.get("format") != _FORMAT:
         raise ValueError("it has another format")
+    if content != _rendered(whole):  # a space more, say: the digest below would not see it
+        raise ValueError("it was altered")
     own = whole.pop("self", None)
     if own != _digest(whole):
         raise ValueError("it was altered")
     return whole
+
+
+def _rendered(whole: Mapping[str, Any]) -> bytes:
+    return (json.dumps(whole, indent=1) + "\n").encode()
 
 
 def _files(folder: Path) -> dict[str, Path]:

@@ -14,20 +14,16 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import lock, seal
-from pipeline.errors import MachineError
 
-__all__ = ["MADE", "RUNS", "Entry", "Store", "store_folder"]
+__all__ = ["MADE", "Entry", "Store", "store_folder"]
 
 log = logging.getLogger(__name__)
-
-RUNS = "runs.txt"
-"""File of the store with a line for each run folder that lies outside `outputs`."""
 
 MADE = "made"
 """Folder of the stage's own files inside an entry."""
@@ -61,17 +57,6 @@ class Store:
         self.root = root
         self._found: dict[tuple[str, str], Entry | None] = {}
 
-    def know(self, run: Path) -> None:
-        """Remember a run folder that lies elsewhere: `clean` keeps what it links to."""
-        run = run.absolute()
-        if not run.is_relative_to(self.root.parent):
-            self.root.mkdir(parents=True, exist_ok=True)
-            note = self.root / RUNS
-            known = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
-            if str(run) not in known:
-                with note.open("a", encoding="utf-8") as file:
-                    file.write(f"{run}\n")
-
     def find(self, stage: str, fingerprint: str) -> Entry | None:
         """Return the newest whole entry; what is damaged is named, and set aside.
 
@@ -93,7 +78,8 @@ class Store:
                 return Entry(folder=folder, about=seal.told(folder))
             aside = folder.with_name(f".damaged-{folder.name}-{secrets.token_hex(4)}")
             log.warning("%s: what an earlier run made is set aside: %s", stage, flaw)
-            folder.rename(aside)
+            with suppress(FileNotFoundError):  # another process was faster
+                folder.rename(aside)
         return None
 
     def _versions(self, stage: str, fingerprint: str) -> list[Path]:
@@ -118,13 +104,7 @@ class Store:
         Raises:
             MachineError: The store cannot be written.
         """
-        try:
-            (self.root / stage).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MachineError(
-                f"store: cannot write to {self.root}: {error.strerror}; start in a folder that can "
-                "be written, or name one with the environment variable GRAFT_STORE"
-            ) from error
+        self._folder(stage)
         return lock.locked(self.root / stage / f".{fingerprint}.lock", busy=busy)
 
     def is_working(self, stage: str, fingerprint: str) -> bool:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline import describe
-from pipeline.errors import FolderTakenError, MachineError, StageError
-from pipeline.record import Record, claim
+from pipeline.claim import claimed
+from pipeline.errors import ConfigError, FolderTakenError, StageError
+from pipeline.record import Record, assert_goes_on, told_plan
+from pipeline.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +49,13 @@ class Fail:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
-    return Record(tmp_path / "name" / "run", about={"name": "name", "seed": 0})
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / ".store")
+
+
+@pytest.fixture
+def record(tmp_path: Path, store: Store) -> Record:
+    return Record(tmp_path / "name" / "run", {"name": "name", "seed": 0}, store)
 
 
 def manifest(record: Record) -> dict[str, Any]:
@@ -76,7 +83,10 @@ def test_manifest_holds_settings_facts_files_and_status(record: Record) -> None:
         "names": ["a", "b"],
     }
     digest = hashlib.sha256(b"dear you").hexdigest()
-    assert entry["files"] == {"letter.txt": {"sha256": digest, "size": 8}}
+    assert set(entry["parts"]) >= {"settings", "code", "given", "reads", "versions", "machine"}
+    assert entry["reused"] is False
+    sealed = json.loads((record.folder / "1_first").resolve().with_name("seal.json").read_text())
+    assert sealed["files"] == {"made/letter.txt": {"sha256": digest, "size": 8}}
     assert manifest(record)["status"] == "running"
     record.finish()
     assert manifest(record)["status"] == "done"
@@ -110,30 +120,71 @@ def test_what_a_failed_stage_wrote_is_kept_and_named(record: Record) -> None:
     assert sorted(p.name for p in record.folder.iterdir()) == ["1_first.failed", "manifest.json"]
 
 
-def test_folder_with_the_manifest_of_another_run_is_refused(record: Record) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What `assert_goes_on` looks at, as a plan has it."""
+
+    first: Write
+    launch: None = None
+
+
+def test_folder_of_a_run_with_other_settings_is_refused(tmp_path: Path, store: Store) -> None:
+    def plan(text: str) -> Any:
+        return Settings(first=Write(text=text))
+
+    assert_goes_on(tmp_path / "run", plan("x"))  # there is none
+    record = Record(tmp_path / "run", {"plan": told_plan(plan("x"))}, store)
     before = (record.folder / "manifest.json").read_bytes()
-    with pytest.raises(FolderTakenError, match="already holds a run, which stays as it is") as told:
-        Record(record.folder, about={"name": "second"})
-    assert told.value.exit_code == 75
+    assert_goes_on(record.folder, plan("x"))
+    with pytest.raises(ConfigError, match=r"run.dir: .* other settings: first.settings.text x -> y"):
+        assert_goes_on(record.folder, plan("y"))
     assert (record.folder / "manifest.json").read_bytes() == before
+
+
+def test_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "my browser extension"}')
+    with pytest.raises(ConfigError, match="a manifest.json of something else"):
+        assert_goes_on(tmp_path, Settings(first=Write(text="x")))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sweeping", [False, True])
 def test_of_two_claims_the_second_is_refused(sweeping: bool, tmp_path: Path) -> None:
-    claim(tmp_path / "a/b", sweeping=sweeping)
-    with pytest.raises(FolderTakenError):
-        claim(tmp_path / "a/b", sweeping=sweeping)
+    folder = tmp_path / "a/b"
+    said = f"process {os.getpid()} on .* is at work in {folder}"
+    with (
+        claimed(folder, chosen=True, sweeping=sweeping),
+        pytest.raises(FolderTakenError, match=said) as told,
+        claimed(folder, chosen=True, sweeping=sweeping),
+    ):
+        pass
+    assert told.value.exit_code == 75
+    with claimed(folder, chosen=True, sweeping=sweeping) as mine:  # free again
+        assert mine == folder
 
 
 def test_folder_of_the_user_with_other_files_can_be_claimed(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").touch()
-    claim(tmp_path, sweeping=False)
+    with claimed(tmp_path, chosen=True, sweeping=False) as mine:
+        assert mine == tmp_path
 
 
-def test_claim_on_a_file_is_a_fault_of_the_machine(tmp_path: Path) -> None:
+def test_folder_with_something_else_in_place_of_a_stage_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "2_data").mkdir()
+    with (
+        pytest.raises(ConfigError, match="2_data is a folder of something else"),
+        claimed(tmp_path, chosen=True, sweeping=False),
+    ):
+        pass
+
+
+def test_claim_on_a_file_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MachineError, match="hydra.run.dir: cannot write to .*: Not a directory"):
-        claim(tmp_path / "file", sweeping=False)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(ConfigError, match="hydra.run.dir: .*/file is a file, not a folder"),
+            claimed(folder, chosen=True, sweeping=False),
+        ):
+            pass
 
 
 def test_manifest_tells_which_process_of_which_machine_writes_it(record: Record) -> None:
@@ -172,25 +223,27 @@ def test_manifest_says_running_while_a_stage_runs(record: Record) -> None:
     assert seen["stages"][0]["status"] == "running"
 
 
-def test_latest_points_at_the_newest_run(tmp_path: Path) -> None:
+def test_latest_points_at_the_newest_run(tmp_path: Path, store: Store) -> None:
     latest = tmp_path / "runs" / "latest"
     for name in ("one", "two"):
-        Record(tmp_path / "runs" / name, about={}, latest=latest)
+        Record(tmp_path / "runs" / name, {}, store, latest=latest)
     assert latest.resolve() == tmp_path / "runs" / "two"
     assert latest.readlink() == Path("two")
 
 
-def test_no_link_is_made_unless_asked_for(tmp_path: Path) -> None:
-    Record(tmp_path / "runs" / "one", about={})
+def test_no_link_is_made_unless_asked_for(tmp_path: Path, store: Store) -> None:
+    Record(tmp_path / "runs" / "one", {}, store)
     assert [each.name for each in (tmp_path / "runs").iterdir()] == ["one"]
 
 
-def test_link_that_leads_nowhere_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
+def test_link_that_leads_nowhere_is_replaced_and_a_file_is_not(
+    tmp_path: Path, store: Store
+) -> None:
     dangling, file = tmp_path / "dangling", tmp_path / "file"
     dangling.symlink_to("nowhere")
     file.write_text("mine")
-    Record(tmp_path / "one", about={}, latest=dangling)
-    Record(tmp_path / "two", about={}, latest=file)
+    Record(tmp_path / "one", {}, store, latest=dangling)
+    Record(tmp_path / "two", {}, store, latest=file)
     assert dangling.readlink() == Path("one")
     assert file.read_text() == "mine"
 
@@ -203,5 +256,8 @@ def test_published_files_can_be_read_by_others(record: Record) -> None:
 @pytest.mark.parametrize("sweeping", [False, True])
 def test_starts_in_the_same_second_get_folders_of_their_own(tmp_path: Path, sweeping: bool) -> None:
     folder = tmp_path / "2026-11-23_07-54-08"
-    claimed = [claim(folder, sweeping=sweeping).name for _ in range(3)]
-    assert claimed == [folder.name, f"{folder.name}_2", f"{folder.name}_3"]
+    names = []
+    for _ in range(3):
+        with claimed(folder, chosen=False, sweeping=sweeping) as mine:
+            names.append(mine.name)
+    assert names == [folder.name, f"{folder.name}_2", f"{folder.name}_3"]
