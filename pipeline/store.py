@@ -57,6 +57,18 @@ class Store:
         self.root = root
         self._found: dict[tuple[str, str], Entry | None] = {}
 
+    def enlist(self, run: Path) -> None:
+        """Remember a run that does not lie beside the store, so that `clean` asks what it needs.
+
+        Raises:
+            MachineError: The store cannot be written.
+        """
+        path = run.absolute()
+        if not any(path.is_relative_to(home) for home in _homes(self.root)):
+            self._make(self.root / _RUNS)
+            name = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+            (self.root / _RUNS / name).write_bytes(os.fsencode(path))
+
     def find(self, stage: str, fingerprint: str) -> Entry | None:
         """Return the newest whole entry; what is damaged is named, and set aside.
 
@@ -104,8 +116,17 @@ class Store:
         Raises:
             MachineError: The store cannot be written.
         """
-        self._folder(stage)
+        self._make(self.root / stage)
         return lock.locked(self.root / stage / f".{fingerprint}.lock", busy=busy)
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"store: cannot write to {self.root}: {error.strerror}; start in a folder that can "
+                "be written, or name one with the environment variable GRAFT_STORE"
+            ) from error
 
     def is_working(self, stage: str, fingerprint: str) -> bool:
         """Whether a process is making this entry now."""
