@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline.errors import MachineError
 from pipeline.lock import now_locked, remove
+from pipeline.store import runs_of
 
 __all__ = ["clean"]
 
@@ -32,7 +33,7 @@ def clean(root: Path, *, dry_run: bool) -> Iterator[str]:
     Raises:
         MachineError: Something cannot be removed.
     """
-    needed = _needed(root.parent, root)
+    needed = {each for home in runs_of(root) for each in _needed(home, root)}
     freed = 0
     for stage in sorted(each for each in root.glob("*") if each.is_dir()):
         for folder in sorted(each for each in stage.iterdir() if each.is_dir()):

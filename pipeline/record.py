@@ -87,6 +87,8 @@ class Record:
         }
         folder.mkdir(parents=True, exist_ok=True)
         store.enlist(folder)
+        for left in folder.glob(".[1-6]_*"):  # links that a killed process only began
+            left.unlink()
         self._write()
         if latest is not None:
             _point(latest, Path(folder.name))

@@ -57,13 +57,14 @@ def seal(folder: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         about: What `told` shall return; JSON can hold it.
     """
     mask = _umask()
+    draft = folder / f".{SEAL}.draft"
+    draft.unlink(missing_ok=True)  # a process was killed right here, and this one goes on
     files = digests(folder)
     for name in files:
         (folder / name).chmod(0o666 & ~mask)
         _flush(folder / name)
     whole: dict[str, Any] = {"format": _FORMAT, "files": files, "about": dict(about)}
     whole["self"] = _digest(whole)
-    draft = folder / f".{SEAL}.draft"
     draft.write_bytes(_rendered(whole))
     _flush(draft)
     draft.replace(folder / SEAL)

@@ -8,6 +8,7 @@ its process was killed: one that resumes finds its own files there.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -20,20 +21,35 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import lock, seal
+from pipeline.errors import MachineError
 
-__all__ = ["MADE", "Entry", "Store", "store_folder"]
+__all__ = ["MADE", "Entry", "Store", "runs_of", "store_folder"]
 
 log = logging.getLogger(__name__)
 
 MADE = "made"
 """Folder of the stage's own files inside an entry."""
 
+_USUAL = ".store"
+_RUNS = ".runs"
+"""Folder of the store with a file for each run that lies elsewhere: its path."""
 _ENTRY = re.compile(r"(?P<fingerprint>[0-9a-f]{16})(\.(?P<number>\d+))?")
 
 
 def store_folder() -> Path:
     """Return where stages keep what they made: `outputs/.store` here, or `GRAFT_STORE`."""
-    return Path(os.environ.get("GRAFT_STORE") or Path("outputs", ".store")).absolute()
+    return Path(os.environ.get("GRAFT_STORE") or Path("outputs", _USUAL)).absolute()
+
+
+def runs_of(root: Path) -> list[Path]:
+    """Return the folders in and below which lie all runs that use the store at `root`."""
+    told = (root / _RUNS).glob("*")
+    return [*_homes(root), *(Path(os.fsdecode(file.read_bytes())) for file in told)]
+
+
+def _homes(root: Path) -> list[Path]:
+    """Return where runs are without being enlisted: beside `.store`, where it is the usual one."""
+    return [root.parent] if root.name == _USUAL else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     """The view of a run, with the manifest that lies beside it."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(MANIFEST))
-    return make(exported(tmp_path / "5_export"), tmp_path / "run" / "6_visualize")
+    return make(exported(tmp_path / "run" / "5_export"), tmp_path / "run" / "6_visualize")
 
 
 def module(name: str, **values: Any) -> Module:

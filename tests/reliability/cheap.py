@@ -72,9 +72,7 @@ class MakeAdapter:
         base, examples = given
         seed = (base.folder / "config.json").read_bytes()
         _write(folder, ("adapter.safetensors", "placement.json"), seed, self.pause)
-        return AdaptedModel(
-            base=base, labels=examples.labels, folder=folder, trainable=1, total=2
-        )
+        return AdaptedModel(base=base, labels=examples.labels, folder=folder, trainable=1, total=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +145,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def flaws(store: Path) -> list[str]:
     """Return what is wrong with the published entries of a store."""
-    entries = (each for each in sorted(store.glob("*/*")) if not each.name.startswith("."))
+    entries = (each for stage in STAGES for each in sorted((store / stage).glob("[!.]*")))
     return [f"{each.parent.name}: {why}" for each in entries if (why := flaw(each)) is not None]
 
 

@@ -106,7 +106,7 @@ def _at_once(size: int, folder: Path, mine: Path, *, chosen: bool) -> list[Ended
         answer = answers / f"{os.getpid()}"
         try:
             with claimed(mine, chosen=chosen, sweeping=False) as got:
-                print(os.getpid(), got, flush=True)
+                os.write(1, f"{os.getpid()} {got}\n".encode())
                 answer.touch()
                 _wait_for(lambda: len(list(answers.iterdir())) == size)
         except FolderTakenError as error:

@@ -117,8 +117,10 @@ def _run_again(home: Path, own: Path, expected: dict[str, str]) -> list[str]:
         found.append(f"{built(log)} ran, not {own.parent.name} alone")
     if not any(own.parent.glob(".damaged-*")):
         found.append("it was not set aside")
-    for run in ("run", "again"):  # an older run sees the new files: its link leads to their name
-        if digests(home / "outputs/cheap" / run) != expected:
-            found.append(f"{run}: the result differs")
+    found += [
+        f"{run}: the result differs"
+        for run in ("run", "again")  # the older one sees the new files: its link has their name
+        if digests(home / "outputs/cheap" / run) != expected
+    ]
     rest = [each for each in leftovers(home) if ".damaged-" not in each]
     return found + [f"left: {each}" for each in rest]
