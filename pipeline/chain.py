@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import BaseModel
-from pipeline.encoding import Places, decode, encode, without_places
+from pipeline.encoding import Places, builds_on, decode, encode, without_places
 from pipeline.errors import StageError
 from pipeline.fingerprint import Parts, outside, parts_of
 from pipeline.seal import contents, digests, flaw, sha256
@@ -78,7 +78,9 @@ class Chain:
             for file, facts in digests(own).items()
             if file not in logs and file.partition("/")[0] not in logs
         }
-        said = json.dumps(without_places(told), sort_keys=True, default=str)
+        # It is no better known than what it builds on: finetune=none hands its adapter through.
+        others = {source: self.links[source].digest for source in builds_on(told)}
+        said = json.dumps([without_places(told), others], sort_keys=True, default=str)
         digest = hashlib.sha256(f"{contents(files)}\n{said}".encode()).hexdigest()
         return {"stage": name, "parts": parts.as_json(), "made": told, "digest": digest}
 

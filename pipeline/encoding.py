@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from pipeline import artifacts
 
-__all__ = ["Places", "decode", "encode", "without_places"]
+__all__ = ["Places", "builds_on", "decode", "encode", "without_places"]
 
 _OWN = ""
 
@@ -65,6 +65,17 @@ def without_places(told: Any) -> Any:
             return {"outside": Path(told["outside"]).name}
         return {key: without_places(value) for key, value in told.items()}
     return [without_places(each) for each in told] if isinstance(told, list) else told
+
+
+def builds_on(told: Any) -> set[str]:
+    """Return the stages whose artifacts, or files, are a part of what `encode` returned."""
+    if isinstance(told, Mapping):
+        if "made_by" in told:
+            return {told["made_by"]}
+        if "in" in told:
+            return {told["in"]} - {_OWN}
+        told = list(told.values())
+    return {name for each in told for name in builds_on(each)} if isinstance(told, list) else set()
 
 
 def _fields(value: Any, places: Places) -> dict[str, Any]:

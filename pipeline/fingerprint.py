@@ -25,7 +25,7 @@ from pipeline.stage import ReadsOutside
 __all__ = ["Parts", "changed", "outside", "parts_of"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_SHARED = ("artifacts.py", "placement.py", "seal.py", "tasks")
+_SHARED = ("artifacts.py", "fit.py", "placement.py", "seal.py", "tasks")
 """Code that stages of every kind call, by its name in this package."""
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 _MORE = {
