@@ -267,7 +267,11 @@ def test_bug_leaves_its_trace_in_the_log_of_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_stopped_run_is_recorded_as_stopped(number: signal.Signals, tmp_path: Path) -> None:
     arguments = mine(tmp_path, "sleep")
-    process = subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - under nohup
+    )
     end = time.monotonic() + 60
     while not (tmp_path / "asleep").exists():
         assert time.monotonic() < end

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from forked import start, wait
+from forked import preload, start, wait
 
 from reliability.arena import CANARY
 from reliability.broken_files import broken_files
@@ -45,6 +45,7 @@ def measure(size: int, folder: Path) -> list[Figure]:
         ("recipes with random mistakes", size // 2, _written),
         ("manifests, seals, configs and weights with random damage", size // 4, broken_files),
     )
+    preload()  # so that the time of an input is its own, not that of importing peft
     return [_measure(*kind, folder / str(number)) for number, kind in enumerate(kinds)]
 
 
