@@ -270,7 +270,7 @@ def test_stopped_run_is_recorded_as_stopped(number: signal.Signals, tmp_path: Pa
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=tmp_path,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - under nohup
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup ignores it
     )
     end = time.monotonic() + 60
     while not (tmp_path / "asleep").exists():
