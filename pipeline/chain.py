@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.artifacts import BaseModel
 from pipeline.encoding import Places, builds_on, decode, encode, without_places
 from pipeline.errors import StageError
 from pipeline.fingerprint import Parts, outside, parts_of
-from pipeline.seal import contents, digests, flaw, sha256
+from pipeline.seal import contents, flaw, sha256
 from pipeline.stage import KeepsLogs
 from pipeline.store import Entry, Store
 
@@ -60,7 +60,13 @@ class Chain:
         return Link(made=made, digest=entry.about["digest"], folder=folder, entry=entry)
 
     def about(
-        self, name: str, stage: object, parts: Parts, made: object, own: Path
+        self,
+        name: str,
+        stage: object,
+        parts: Parts,
+        made: object,
+        own: Path,
+        files: Mapping[str, Mapping[str, Any]],
     ) -> dict[str, Any]:
         """Return what is sealed with what a stage made: enough for `stored` in a later run.
 
@@ -70,18 +76,19 @@ class Chain:
             parts: What the result follows from.
             made: The artifact, with its paths below `own`.
             own: The folder the stage wrote to.
+            files: `seal.digests` of the folder above, which is going to be sealed.
         """
         told = encode(made, self._places(own))
         logs: Collection[str] = stage.logs if isinstance(stage, KeepsLogs) else ()
-        files = {
+        results = {
             file: facts
-            for file, facts in digests(own).items()
-            if file not in logs and file.partition("/")[0] not in logs
+            for file, facts in files.items()
+            if file.removeprefix(f"{own.name}/").partition("/")[0] not in logs
         }
         # It is no better known than what it builds on: finetune=none hands its adapter through.
         others = {source: self.links[source].digest for source in builds_on(told)}
         said = json.dumps([without_places(told), others], sort_keys=True, default=str)
-        digest = hashlib.sha256(f"{contents(files)}\n{said}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{contents(results)}\n{said}".encode()).hexdigest()
         return {"stage": name, "parts": parts.as_json(), "made": told, "digest": digest}
 
     def assert_unchanged(self, name: str, stage: object, parts: Parts, given: object) -> None:

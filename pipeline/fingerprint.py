@@ -22,7 +22,7 @@ from pipeline.describe import settings, version_of
 from pipeline.seal import sha256
 from pipeline.stage import ReadsOutside
 
-__all__ = ["Parts", "changed", "outside", "parts_of"]
+__all__ = ["Parts", "changed", "outside", "parts_of", "replaced"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _SHARED = ("artifacts.py", "fit.py", "placement.py", "seal.py", "tasks")
@@ -76,7 +76,7 @@ class Parts:
         if now["by"] != before.get("by"):
             return [f"{before.get('by')} before, {now['by']} now"]
         said = changed(stage, before.get("settings", {}), now["settings"])
-        said += _replaced(before.get("reads", {}), now["reads"])
+        said += replaced(before.get("reads", {}), now["reads"])
         said += [
             f"{name} made something else"
             for name, digest in now["given"].items()
@@ -209,7 +209,8 @@ def _short(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _replaced(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def replaced(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return a few words for each file in which two answers of `outside` differ."""
     near = {name: _near(name) for name in {**now, **before}}
     return [
         *(f"{near[name]} changed" for name in now if name in before and now[name] != before[name]),

@@ -28,8 +28,9 @@ from pipeline.chain import Chain, Link
 from pipeline.describe import facts, git_commit, settings, versions
 from pipeline.disk import as_disk_full
 from pipeline.errors import ConfigError, PipelineError, StoppedError
-from pipeline.fingerprint import changed
+from pipeline.fingerprint import changed, outside, replaced
 from pipeline.scrub import scrubbed
+from pipeline.seal import digests
 from pipeline.stage import Resumes
 from pipeline.store import MADE
 
@@ -99,7 +100,7 @@ class Record:
         final = self.folder / f"{number}_{name}"
         entry: dict[str, Any] = {
             "stage": name,
-            "by": f"{type(stage).__module__}.{type(stage).__qualname__}",
+            "by": _class_of(stage),
             "settings": settings(stage),
             "status": "running",
         }
@@ -154,9 +155,10 @@ class Record:
             own = draft / MADE
             made = _run(name, stage, given, own)
             self._chain.assert_unchanged(name, stage, parts, given)
-            about = self._chain.about(name, stage, parts, made, own)
+            files = digests(draft)
+            about = self._chain.about(name, stage, parts, made, own, files)
             try:
-                published = store.publish(draft, about)
+                published = store.publish(draft, about, files)
             except OSError as error:
                 raise as_disk_full(error, own, stage=name) or error from error
             seen = _seen(final, published)
@@ -222,24 +224,24 @@ def why_run(
 def told_plan(plan: Plan) -> dict[str, Any]:
     """Return the stages of a plan and their settings, as the manifest has them."""
     return {
-        field.name: {
-            "by": f"{type(stage).__module__}.{type(stage).__qualname__}",
-            "settings": settings(stage),
-        }
+        field.name: {"by": _class_of(stage), **settings(stage)}
         for field in fields(plan)
         if (stage := getattr(plan, field.name)) is not None
     }
 
 
 def assert_goes_on(folder: Path, plan: Plan) -> None:
-    """Check that the run in `folder`, if there is one, was started with the same settings.
+    """Check that the run in `folder`, if any, was started with the same settings and files.
 
     Raises:
-        ConfigError: Names each setting that differs, and what it was; the folder stays as it is.
+        ConfigError: Names each setting that differs, and what it was, and each file that changed;
+            the folder stays as it is.
+        PipelineError: A file is missing.
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         before = manifest["plan"]
+        reads = {name: parts["reads"] for name, parts in earlier_parts(folder).items()}
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -247,11 +249,17 @@ def assert_goes_on(folder: Path, plan: Plan) -> None:
             f"hydra.run.dir: {folder} has a manifest.json of something else; choose another folder"
         ) from error
     differences = changed("", before, told_plan(plan))
+    for name, files in reads.items():
+        differences += replaced(files, outside(getattr(plan, name)))
     if differences:
         raise ConfigError(
-            f"hydra.run.dir: {folder} holds a run with other settings: {'; '.join(differences)}; "
-            "undo the change, or choose another folder"
+            f"hydra.run.dir: {folder} holds a run that was started otherwise: "
+            f"{'; '.join(differences)}; undo the change, or choose another folder"
         )
+
+
+def _class_of(stage: object) -> str:
+    return f"{type(stage).__module__}.{type(stage).__qualname__}"
 
 
 def _run(name: str, stage: Stage[Given, Made], given: Given, folder: Path) -> Made:

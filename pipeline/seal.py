@@ -17,9 +17,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SEAL", "contents", "digests", "flaw", "publish", "seal", "sha256", "told"]
+__all__ = [
+    "DRAFT",
+    "SEAL",
+    "Digests",
+    "contents",
+    "digests",
+    "flaw",
+    "publish",
+    "seal",
+    "sha256",
+    "told",
+]
 
 SEAL = "seal.json"
+DRAFT = f".{SEAL}.draft"
+"""Name of the seal while it is written."""
+
+Digests = Mapping[str, Mapping[str, Any]]
+"""Sha256 and size of each file below a folder, by its name there."""
 
 _FORMAT = 1
 _THREADS = min(8, os.cpu_count() or 1)
@@ -42,24 +58,25 @@ def digests(folder: Path) -> dict[str, dict[str, Any]]:
         }
 
 
-def contents(files: Mapping[str, Mapping[str, Any]]) -> str:
+def contents(files: Digests) -> str:
     """Return one digest of what `digests` returned: equal for equal names and bytes."""
     return _digest({name: file["sha256"] for name, file in files.items()})
 
 
-def seal(folder: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Write `seal.json`, last, and flush everything to the disk; return `digests(folder)`.
+def seal(folder: Path, about: Mapping[str, Any], files: Digests | None = None) -> None:
+    """Write `seal.json`, last, and flush everything to the disk.
 
     Files become readable as the umask says: safetensors writes them for the owner alone.
 
     Args:
         folder: Nobody else writes to it.
         about: What `told` shall return; JSON can hold it.
+        files: `digests(folder)`, if they were taken already.
     """
     mask = _umask()
-    draft = folder / f".{SEAL}.draft"
+    draft = folder / DRAFT
     draft.unlink(missing_ok=True)  # a process was killed right here, and this one goes on
-    files = digests(folder)
+    files = digests(folder) if files is None else files
     for name in files:
         (folder / name).chmod(0o666 & ~mask)
         _flush(folder / name)
@@ -71,7 +88,6 @@ def seal(folder: Path, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for inner in (each for each in folder.rglob("*") if each.is_dir()):
         _flush(inner)
     _flush(folder)
-    return files
 
 
 def publish(draft: Path, final: Path) -> None:

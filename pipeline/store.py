@@ -161,20 +161,29 @@ class Store:
         if not keep:
             shutil.rmtree(draft, ignore_errors=True)
         (draft / MADE).mkdir(parents=True, exist_ok=True)
-        (draft / seal.SEAL).unlink(missing_ok=True)
+        for left in (seal.SEAL, seal.DRAFT):  # of an attempt that was killed while it was sealed
+            (draft / left).unlink(missing_ok=True)
         try:
             yield draft
         finally:
             if not keep or not any((draft / MADE).glob("*")):
                 shutil.rmtree(draft, ignore_errors=True)
 
-    def publish(self, draft: Path, about: Mapping[str, Any]) -> Entry:
-        """Seal a draft and give it its name; other versions of the same fingerprint stay."""
+    def publish(
+        self, draft: Path, about: Mapping[str, Any], files: seal.Digests | None = None
+    ) -> Entry:
+        """Seal a draft and give it its name; other versions of the same fingerprint stay.
+
+        Args:
+            draft: What `draft` gave.
+            about: What to seal with it.
+            files: `seal.digests` of it, if they were taken already.
+        """
         fingerprint = draft.name.removeprefix(".").removesuffix(".draft")
         versions = self._versions(draft.parent.name, fingerprint)
         number = 1 + max((_version(each) or 0 for each in versions), default=0)
         final = draft.with_name(fingerprint if number == 1 else f"{fingerprint}.{number}")
-        seal.seal(draft, about)
+        seal.seal(draft, about, files)
         seal.publish(draft, final)
         entry = Entry(folder=final, about=dict(about))
         self._found[(final.parent.name, fingerprint)] = entry

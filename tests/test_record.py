@@ -136,9 +136,7 @@ def test_folder_of_a_run_with_other_settings_is_refused(tmp_path: Path, store: S
     record = Record(tmp_path / "run", {"plan": told_plan(plan("x"))}, store)
     before = (record.folder / "manifest.json").read_bytes()
     assert_goes_on(record.folder, plan("x"))
-    with pytest.raises(
-        ConfigError, match=r"run.dir: .* other settings: first.settings.text x -> y"
-    ):
+    with pytest.raises(ConfigError, match=r"run.dir: .* started otherwise: first.text x -> y"):
         assert_goes_on(record.folder, plan("y"))
     assert (record.folder / "manifest.json").read_bytes() == before
 

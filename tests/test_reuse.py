@@ -105,9 +105,25 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(trained: Path) ->
     ended = run(trained, *TRAINED, there, "finetune.learning_rate=0.5")
     assert ended.code == 2
     assert ended.stderr.startswith("error: hydra.run.dir: ")
-    assert "finetune.settings.learning_rate 0.004 -> 0.5" in ended.stderr
+    assert "finetune.learning_rate 0.004 -> 0.5" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert (trained / "mine/manifest.json").read_bytes() == before
+    assert run(trained, *TRAINED, there).code == 0
+
+
+def test_other_rows_in_the_same_folder_are_refused_by_name(trained: Path) -> None:
+    there = "hydra.run.dir=rows"
+    assert run(trained, *TRAINED, there).code == 0
+    before = (trained / "rows/manifest.json").read_bytes()
+    rows = next(trained.glob("*.jsonl"))
+    kept = rows.read_bytes()
+    rows.write_bytes(kept.replace(b"very", b"Very", 1))
+    ended = run(trained, *TRAINED, there)
+    rows.write_bytes(kept)
+    assert ended.code == 2
+    assert ended.stderr.startswith("error: hydra.run.dir: ")
+    assert f"{rows.name} changed" in ended.stderr
+    assert (trained / "rows/manifest.json").read_bytes() == before
     assert run(trained, *TRAINED, there).code == 0
 
 

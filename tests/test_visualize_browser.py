@@ -566,6 +566,22 @@ def test_block_opened_on_one_side_opens_on_the_other_and_closes_with_it(
         expect(each.locator(node(page, BLOCK))).to_be_visible()
 
 
+def test_what_a_person_did_here_is_not_undone_by_what_the_other_side_said_before(
+    page: Page, both: tuple[FrameLocator, FrameLocator]
+) -> None:
+    place = both[0].locator(node(page, BLOCK))
+    place.hover()  # an input: this side leads from now on
+    page.evaluate(
+        """path => document.querySelector("#left iframe").contentWindow.postMessage(
+            {graft: true, is: "follow", turn: 0, path, zoom: 1, anchors: []}, location.origin
+        )""",
+        [BLOCK],
+    )
+    page.wait_for_timeout(300)
+    expect(place).to_be_visible()
+    expect(both[0].locator(node(page, ADAPTER))).to_have_count(0)
+
+
 def test_graphs_pan_and_zoom_together(page: Page, both: tuple[FrameLocator, FrameLocator]) -> None:
     for each in both:
         each.locator(node(page, BLOCK)).wait_for()

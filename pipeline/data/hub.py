@@ -106,7 +106,7 @@ def _word(number: object, feature: object, where: str) -> object:
             f"{where}: label is hidden (-1); choose a split with labels, or null to take rows of "
             "the training rows"
         )
-    return None if number is None else feature.int2str(number)  # type: ignore[attr-defined]
+    return None if number is None else feature.int2str(number)  # type: ignore[attr-defined]  # a ClassLabel
 
 
 def _revision(table: Dataset) -> str | None:

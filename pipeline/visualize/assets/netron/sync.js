@@ -79,6 +79,7 @@
     // One thing after the other; of places to follow to, only the newest.
     let work = Promise.resolve();
     let newest = null;
+    let turn = 0; // grows with each input here: what was sent before one is not followed after it
     const then = (task) => {
         work = work.then(task).catch(() => {}); // Netron tells of its errors itself
     };
@@ -93,7 +94,7 @@
             tellWhere(view);
         };
         for (const input of ['pointerdown', 'pointermove', 'wheel', 'keydown', 'touchstart']) {
-            window.addEventListener(input, () => tell({ is: 'led' }), { capture: true, passive: true });
+            window.addEventListener(input, () => tell({ is: 'led', turn: ++turn }), { capture: true, passive: true });
         }
         window.addEventListener('message', (event) => {
             const said = event.data;
@@ -104,7 +105,7 @@
                 then(() => graft.select(view, said.node));
             } else if (said.is === 'follow') {
                 newest = said;
-                then(() => newest === said && follow(view, said));
+                then(() => newest === said && said.turn === turn && follow(view, said));
             } else if (said.is === 'where') {
                 then(() => tellWhere(view));
             }

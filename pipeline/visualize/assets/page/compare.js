@@ -24,9 +24,10 @@
             }
         } else if (said.is === 'led') {
             leader = pane;
+            pane.turn = said.turn;
         } else if (said.is === 'at' && pane === leader && other.ready) {
             pane.note.textContent = '';
-            other.tell({ ...said, is: 'follow' });
+            other.tell({ ...said, is: 'follow', turn: other.turn });
         } else if (said.is === 'followed') {
             pane.note.textContent = said.missing ? `cannot open ${said.missing} here` : '';
         }
@@ -38,7 +39,7 @@
             make('div', { class: 'bar' }, make('h2', {}, side.name), make('span', { class: 'quiet' }, side.about), note), inside
         );
         if (data.graph && served) {
-            const pane = { note, ready: false };
+            const pane = { note, ready: false, turn: 0 };
             const netron = graph({ model: side.key, compare: '' }, side.name, (said) => heard(pane, said));
             pane.tell = netron.tell;
             panes.push(pane);
