@@ -8,18 +8,24 @@ then: importing this module costs nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.adapted import adapted_architecture, save_adapter, with_adapter
 from pipeline.placement import Placement
+from pipeline.pretrained import architecture, config_of, merged, with_weights
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import PeftModel
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        BaseImageProcessor,
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 __all__ = [
     "AdaptedModel",
@@ -63,11 +69,13 @@ class BaseModel:
     """Key of `pipeline.tasks`."""
     auto_class: str
     """The transformers class that loads it, such as `AutoModelForSequenceClassification`."""
+    problem_type: str | None = None
+    """How transformers calls what the head's outputs are, where its class leaves that open."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that it was saved with; the numbers of its outputs if they had no names."""
-        return tuple(str(name) for name in self._config(()).id2label.values())
+        return tuple(str(name) for name in config_of(self.folder).id2label.values())
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer the model was pretrained with."""
@@ -77,6 +85,19 @@ class BaseModel:
             self.folder, trust_remote_code=False, local_files_only=True
         )
         return tokenizer
+
+    def load_image_processor(self) -> BaseImageProcessor:
+        """Return what turns images into the tensors that the model was pretrained with."""
+        from transformers import AutoImageProcessor
+
+        processor: BaseImageProcessor = AutoImageProcessor.from_pretrained(
+            self.folder, trust_remote_code=False, local_files_only=True
+        )
+        return processor
+
+    def load_config(self) -> PretrainedConfig:
+        """Return its config, as it was."""
+        return config_of(self.folder)
 
     def load(self, labels: tuple[str, ...]) -> PreTrainedModel:
         """Return the model in eval mode, float32, on the CPU, with a head of `len(labels)` outputs.
@@ -90,47 +111,12 @@ class BaseModel:
         """
         if not self.weights:
             return self.architecture(labels)
-        import transformers
-
-        from pipeline.fit import check_finite, check_report
-
-        transformers.utils.logging.disable_progress_bar()  # it flashes by, once a stage
-        auto_class = getattr(transformers, self.auto_class)
-        model, report = auto_class.from_pretrained(
-            self.weights[0].path.parent,
-            config=self._config(labels),
-            dtype="float32",
-            use_safetensors=self.weights[0].path.suffix == ".safetensors",
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            local_files_only=True,
-        )
-        check_report(model, report, self.weights[0].path, new_head=bool(labels))
-        check_finite(model, f"model: {self.weights[0].path}")
-        loaded: PreTrainedModel = model.eval()
-        return loaded
+        config = config_of(self.folder, labels, self.problem_type)
+        return with_weights(self.auto_class, config, self.weights[0].path, new_head=bool(labels))
 
     def architecture(self, labels: tuple[str, ...]) -> PreTrainedModel:
         """Return the model on torch's meta device: modules and shapes of any size, no values."""
-        import torch
-        import transformers
-
-        with torch.device("meta"):
-            model: PreTrainedModel = getattr(transformers, self.auto_class).from_config(
-                self._config(labels), dtype=torch.float32
-            )
-        return model.eval()
-
-    def _config(self, labels: tuple[str, ...]) -> PretrainedConfig:
-        from transformers import AutoConfig
-
-        config: PretrainedConfig = AutoConfig.from_pretrained(
-            self.folder, trust_remote_code=False, local_files_only=True
-        )
-        if labels:
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: number for number, label in enumerate(labels)}
-        return config
+        return architecture(self.auto_class, config_of(self.folder, labels, self.problem_type))
 
     def load_adapter(
         self, labels: tuple[str, ...], adapter: Path, *, trainable: bool = False
@@ -145,24 +131,14 @@ class BaseModel:
         """
         if not self.weights:
             return self.adapted_architecture(labels, adapter).train(trainable)
-        from pipeline.fit import with_adapter
-
         return with_adapter(self.load(labels), adapter, trainable=trainable).train(trainable)
 
     def adapted_architecture(self, labels: tuple[str, ...], adapter: Path) -> PeftModel:
         """Return the model with an adapter of PEFT's format in it, on the meta device: no values.
 
-        Of the adapter its `adapter_config.json` is all that is read. In eval mode; what would train
-        asks for a gradient.
+        In eval mode; what would train asks for a gradient.
         """
-        from peft import PeftConfig, get_peft_model
-
-        settings = PeftConfig.from_pretrained(adapter)
-        settings.inference_mode = False  # as PEFT writes it: without a gradient nothing would train
-        model: PeftModel = get_peft_model(
-            self.architecture(labels), settings, low_cpu_mem_usage=True
-        )
-        return model.eval()
+        return adapted_architecture(self.architecture(labels), adapter)
 
     def save_adapter(self, model: PeftModel, folder: Path) -> None:
         """Write the adapter of `model`, its head included, in PEFT's format: safetensors only.
@@ -170,32 +146,17 @@ class BaseModel:
         The files name this base by its id on the hub and hold no path of this machine; the same
         weights give the same bytes. Without weights there is the config alone.
         """
-        if self.weights:
-            # "auto" would ask the hub whether the vocabulary has grown; ours never does.
-            model.save_pretrained(folder, save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
-        else:
-            model.peft_config["default"].save_pretrained(folder)
-        file = folder / "adapter_config.json"
-        told = json.loads(file.read_text(encoding="utf-8"))
-        # Left to itself PEFT writes the folder the base was loaded from. A base that is not on the
-        # hub has no name there: any name might be somebody else's model.
-        told |= {"base_model_name_or_path": self.repo_id, "revision": self.revision}
-        told["inference_mode"] = True  # as PEFT writes it beside weights
-        for key, value in told.items():
-            if isinstance(value, list) and all(isinstance(item, str) for item in value):
-                told[key] = sorted(set(value))  # PEFT writes sets in the order of their hashes
-        file.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        save_adapter(
+            model,
+            folder,
+            repo_id=self.repo_id,
+            revision=self.revision,
+            values=bool(self.weights),
+        )
 
     def load_merged(self, folder: Path) -> PreTrainedModel:
         """Return a model of the same class from a folder that `save_pretrained` wrote."""
-        import transformers
-
-        auto_class = getattr(transformers, self.auto_class)
-        merged: PreTrainedModel = auto_class.from_pretrained(
-            folder, dtype="float32", use_safetensors=True, local_files_only=True
-        )
-        return merged.eval()
+        return merged(self.auto_class, folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

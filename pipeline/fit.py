@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StageError
 
 if TYPE_CHECKING:
-    from peft import PeftModel
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -19,7 +18,6 @@ __all__ = [
     "check_report",
     "outside_body",
     "shapes",
-    "with_adapter",
 ]
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -168,48 +166,3 @@ def check_finite(model: nn.Module, told: str) -> None:
                 f"{told}: the weight {name} has {kind} ({count:,} of {value.numel():,} values are "
                 "not finite); get the weights again, or choose others"
             )
-
-
-def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool) -> PeftModel:
-    """Return a model with the adapter of a folder in PEFT's format in it.
-
-    Raises:
-        StageError: PEFT cannot read it; or its weights are not those of its config, which PEFT
-            would pass over, and train a fresh adapter instead.
-    """
-    from peft import PeftModel, get_peft_model_state_dict
-
-    file = folder / "adapter_model.safetensors"
-    if not (folder / "adapter_config.json").is_file() or not file.is_file():
-        raise StageError(
-            f"adapter: {folder} is no adapter in PEFT's format: it needs adapter_config.json and "
-            f"{file.name}"
-        )
-    saved = {name: tuple(value.shape) for name, value in shapes([file], "adapter").items()}
-    try:
-        loaded: PeftModel = PeftModel.from_pretrained(
-            model, folder, is_trainable=trainable, local_files_only=True
-        )
-    except Exception as error:  # PEFT has no error of its own for any of this
-        raise StageError(
-            f"adapter: {folder} does not fit: {_reason(error, type(model).__name__)}"
-        ) from error
-    needed = get_peft_model_state_dict(loaded, save_embedding_layers=False)
-    missing, foreign = sorted(needed.keys() - saved.keys()), sorted(saved.keys() - needed.keys())
-    if missing or foreign:
-        first = f"{missing[0]} is missing" if missing else f"{foreign[0]} has no place in it"
-        raise StageError(
-            f"adapter: {file} does not fit {type(model).__name__}: of the {len(needed)} weights it "
-            f"needs, {len(missing)} are missing, and {len(foreign)} others are there; first: "
-            f"{first}. Choose the adapter of this model, and of the same settings"
-        )
-    return loaded
-
-
-def _reason(error: Exception, model: str) -> str:
-    """Return of PEFT's and torch's many lines the one that names a weight, or the first."""
-    if str(error).startswith("No modules were targeted"):
-        return f"{model} has none of the modules that it was made for"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if line.startswith("size mismatch")), None)
-    return told or (lines[0] if lines else type(error).__name__)
