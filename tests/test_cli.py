@@ -307,7 +307,7 @@ def test_run_in_a_folder_of_the_users_choice_touches_nothing_around_it(tmp_path:
     again = pipeline("+recipe=lora_bert", "hydra.run.dir=my run", cwd=tmp_path)
     assert again.returncode == 2
     (line,) = again.stderr.splitlines()
-    assert line.startswith("error: hydra.run.dir: my run holds a run with other settings: ")
+    assert line.startswith("error: hydra.run.dir: my run holds a run that was started otherwise: ")
     assert line.endswith("; undo the change, or choose another folder")
     assert (tmp_path / "my run/manifest.json").read_bytes() == before
     assert "model=mine" in (tmp_path / "my run/.hydra/overrides.yaml").read_text()

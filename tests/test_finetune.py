@@ -173,7 +173,7 @@ def logits(
     model: torch.nn.Module, adapted: AdaptedModel, rows: list[dict[str, Any]]
 ) -> torch.Tensor:
     task = trainable_task("sequence_classification")
-    batch = task.collate(adapted.base.load_tokenizer())(rows)
+    batch = task.collate(adapted.base)(rows)
     batch.pop("labels")
     with torch.no_grad():
         found: torch.Tensor = model(**batch).logits
@@ -294,9 +294,9 @@ def test_the_kept_weights_score_the_best_metric_head_included(given: Given, tmp_
     assert trained.best_metric == scores[trained.best_step]
     assert trained.best_step < trained.steps, "a test of keeping needs a best step before the last"
     table = examples.load("validation")
-    again = trainable_task(examples.task).metrics(
-        logits(trained.load(), adapted, list(table)).numpy(), np.asarray(table["labels"])
-    )
+    task = trainable_task(examples.task)
+    found = logits(trained.load(), adapted, list(table))
+    again = task.metrics(task.judged(found, torch.tensor(table["labels"])))
     assert trained.metric is not None
     assert again[trained.metric] == trained.best_metric
     head = [name for name in weights(trained) if "classifier.weight" in name]

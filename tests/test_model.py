@@ -476,7 +476,7 @@ def test_limit_of_tokens_leaves_out_positions_that_no_token_has(
 ) -> None:
     import torch
 
-    from pipeline.data.limit import most_tokens
+    from pipeline.tasks.limit import most_tokens
 
     shape = {
         "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,

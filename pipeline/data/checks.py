@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 
-from pipeline.data.labels import check_labels
-from pipeline.data.rows import Raw
 from pipeline.errors import StageError, among
+from pipeline.rows import Raw
+from pipeline.tasks.text import is_empty
 
-__all__ = ["check_columns", "check_rows", "same_texts", "without_empty"]
+__all__ = ["check_columns", "same_texts", "without_empty"]
 
 log = logging.getLogger(__name__)
-
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
-_HELD = {bool: "true and false", int: "numbers", float: "numbers", list: "lists", dict: "objects",
-         bytes: "bytes"}  # fmt: skip
-
-
-def check_rows(raw: Raw, texts: Mapping[str, str], label: str) -> None:
-    """Refuse rows without a text or a label.
-
-    Args:
-        raw: The rows.
-        texts: The column of each setting that names one of texts.
-        label: The column of labels.
-
-    Raises:
-        StageError: The message has the line, or the row where a format has no lines.
-    """
-    for key, column in texts.items():
-        _check_texts(raw, key, column)
-    _refuse_empty(raw, label)
-    check_labels(raw, label)
 
 
 def check_columns(raw: Raw, wanted: Mapping[str, str]) -> None:
@@ -61,7 +39,9 @@ def without_empty(raw: Raw, columns: Sequence[str]) -> Raw:
         StageError: None is left.
     """
     kept = [
-        row for row in range(len(raw)) if not any(_empty(raw.column(name)[row]) for name in columns)
+        row
+        for row in range(len(raw))
+        if not any(is_empty(raw.column(name)[row]) for name in columns)
     ]
     if not kept:
         raise StageError(
@@ -76,7 +56,7 @@ def without_empty(raw: Raw, columns: Sequence[str]) -> Raw:
 def same_texts(found: Mapping[str, Raw], columns: Sequence[str]) -> list[tuple[str, str, int]]:
     """Return each pair of splits that share texts, with the number of rows of the second."""
     texts = {
-        split: list(zip(*(raw.column(name) for name in columns), strict=True))
+        split: list(zip(*(map(_key, raw.column(name)) for name in columns), strict=True))
         for split, raw in found.items()
     }
     shared = []
@@ -87,50 +67,6 @@ def same_texts(found: Mapping[str, Raw], columns: Sequence[str]) -> list[tuple[s
     return shared
 
 
-def _empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _refuse_empty(raw: Raw, column: str) -> None:
-    values = raw.column(column)
-    empty = [row for row, value in enumerate(values) if _empty(value)]
-    if empty:
-        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        raise StageError(
-            f"{raw.where(empty[0])}: {column!r} is empty{more}; fix it, or leave out such rows "
-            "with data.drop_empty=true"
-        )
-
-
-def _check_texts(raw: Raw, key: str, column: str) -> None:
-    _refuse_empty(raw, column)
-    texts = raw.column(column)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            held = _HELD.get(type(text), f"values of type {type(text).__name__}")
-            raise StageError(
-                f"{raw.where(row)}: {column!r} holds {held}, not text ({_shortened(text)}); "
-                f"set data.{key}"
-            )
-        if wrong := _NO_CHARACTER.search(text):  # JSON can write what no encoding can
-            raise StageError(
-                f"{raw.where(row)}: {column!r} has {wrong.group()!r}, which is no character"
-            )
-    if all(_is_number(str(text)) for text in texts):
-        raise StageError(
-            f"{raw.where(0)}: {column!r} holds numbers, not text ({_shortened(texts[0])}); "
-            f"set data.{key}"
-        )
-
-
-def _shortened(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= 40 else f"{said[:40]}..."
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _key(value: object) -> object:
+    """Return what equal values have in common: lists of words cannot be kept in a set."""
+    return value if isinstance(value, str) else repr(value)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.data.checks import without_empty
-from pipeline.data.labels import as_word
-from pipeline.data.rows import Raw
 from pipeline.data.table import Columns
 from pipeline.errors import StageError
+from pipeline.rows import Raw
+from pipeline.tasks.labels import as_word
 
 __all__ = ["Drawn"]
 
@@ -40,21 +40,21 @@ class Drawn(Columns):
         return without_empty(raw, self.wanted) if self.drop_empty else raw
 
     def rows(
-        self, found: Mapping[str, Raw], numbers: Mapping[str, Sequence[int]]
+        self, found: Mapping[str, Raw], strata: Sequence[int] | None
     ) -> dict[str, tuple[str, list[int]]]:
-        rows = Columns.rows(self, found, numbers)
+        rows = Columns.rows(self, found, strata)
         for split, size in (("test", self.test_size), ("validation", self.validation_size)):
             if split not in rows:
                 kept, taken = self._in_proportion(
-                    found["train"], rows["train"][1], numbers["train"], size, split
+                    found["train"], rows["train"][1], strata, size, split
                 )
                 rows["train"], rows[split] = ("train", kept), ("train", taken)
         return rows
 
     def _in_proportion(
-        self, raw: Raw, rows: list[int], labels: Sequence[int], size: float, split: str
+        self, raw: Raw, rows: list[int], labels: Sequence[int] | None, size: float, split: str
     ) -> tuple[list[int], list[int]]:
-        """Return the rows that stay and those that are taken, each label in proportion."""
+        """Return the rows that stay and those that are taken, each label in proportion if any."""
         from sklearn.model_selection import train_test_split
 
         try:
@@ -62,9 +62,14 @@ class Drawn(Columns):
                 rows,
                 test_size=size,
                 random_state=self.seed,
-                stratify=[labels[row] for row in rows],
+                stratify=None if labels is None else [labels[row] for row in rows],
             )
         except ValueError as error:
+            if labels is None or self.label_column is None:
+                raise StageError(
+                    f"data.{split}: cannot set aside {size:.0%} of {len(rows)} rows and leave some "
+                    "to train on; give more rows or a file for this split"
+                ) from error
             counts = Counter(labels[row] for row in rows)
             rarest = min(counts, key=lambda label: counts[label])
             example = next(row for row in rows if labels[row] == rarest)

@@ -14,8 +14,8 @@ from pipeline.data.drawn import Drawn
 from pipeline.data.formats import read_csv, read_json_lines, read_parquet
 from pipeline.data.lines import check_encoding
 from pipeline.data.reading import digest, read_file
-from pipeline.data.rows import Raw, Rows
 from pipeline.errors import StageError
+from pipeline.rows import Raw, Rows
 
 __all__ = ["Csv", "Files", "JsonLines", "Parquet"]
 

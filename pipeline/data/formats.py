@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.data.lines import LONGEST, Lines
-from pipeline.data.rows import Rows
+from pipeline.rows import Rows
 
 __all__ = ["read_csv", "read_json_lines", "read_parquet"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.commits import known_commit
 from pipeline.data.drawn import Drawn
-from pipeline.data.rows import Raw, Rows
 from pipeline.data.table import SPLITS
 from pipeline.errors import StageError, among
 from pipeline.hub_cache import assert_cache_can_be_written
+from pipeline.rows import Raw, Rows
 from pipeline.seal import sha256
 
 if TYPE_CHECKING:
@@ -88,10 +88,11 @@ class Hub(Drawn):
     def _raw(self, split: str, table: Dataset, origin: str) -> Raw:
         names = tuple(table.column_names)
         columns = {name: list(table[name]) for name in self.wanted if name in names}
-        feature = table.features.get(self.label_column)
-        if hasattr(feature, "int2str"):
-            numbers = columns[self.label_column]
-            columns[self.label_column] = [
+        label = self.label_column
+        feature = table.features.get(label)
+        if label is not None and hasattr(feature, "int2str"):
+            numbers = columns[label]
+            columns[label] = [
                 _word(number, feature, f"data.{split}: {origin} row {row}")
                 for row, number in enumerate(numbers, start=1)
             ]

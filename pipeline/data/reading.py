@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.artifacts import HashedFile
-from pipeline.data.rows import Raw, Rows
 from pipeline.errors import StageError, nearest
+from pipeline.rows import Raw, Rows
 from pipeline.seal import sha256
 
 __all__ = ["digest", "read_file"]

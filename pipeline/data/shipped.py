@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.data.formats import read_json_lines
 from pipeline.data.reading import digest, read_file
-from pipeline.data.rows import Raw, Rows
 from pipeline.data.table import SPLITS, Columns
 from pipeline.errors import among
+from pipeline.rows import Raw, Rows
 
 __all__ = ["Shipped"]
 

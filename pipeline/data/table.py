@@ -7,15 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Examples
-from pipeline.data.checks import check_columns, check_rows, same_texts
-from pipeline.data.labels import alike, label_names, label_numbers
-from pipeline.data.limit import most_tokens
-from pipeline.data.rows import Raw
+from pipeline.data.checks import check_columns, same_texts
 from pipeline.errors import StageError
+from pipeline.rows import Raw
 from pipeline.tasks import trainable_task
+from pipeline.tasks.labels import alike
+from pipeline.tasks.wanted import Wanted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.artifacts import BaseModel
     from pipeline.tasks import TrainableTask
 
-__all__ = ["SPLITS", "Columns"]
+__all__ = ["SPLITS", "Asked", "Columns"]
 
 log = logging.getLogger(__name__)
 
@@ -34,48 +34,40 @@ _MOST_UNKNOWN = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Checked:
-    """Rows that can be tokenised."""
+    """Rows that can be learned from."""
 
     found: Mapping[str, Raw]
     names: tuple[str, ...]
-    """Of the labels."""
-    numbers: Mapping[str, Sequence[int]]
-    """The label of each row found, as an index into the names."""
+    """Of the labels, if there are any."""
+    targets: Mapping[str, Sequence[Any]]
+    """What is to be learned of each row found."""
     rows: Mapping[str, tuple[str, list[int]]]
     """For each split, where its rows come from and which of those."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Columns(ABC):
-    """What every source of rows has in common; a source adds where they come from."""
+class Asked(ABC):
+    """What every source of rows has in common; a source adds columns, and where they come from."""
 
-    text_column: str
-    text_pair_column: str | None
-    """A second text for tasks on pairs, or None."""
-    label_column: str
-    max_length: int | None
-    """Tokens at which a text is cut; None takes the model's own limit."""
-
-    def __post_init__(self) -> None:
-        if self.max_length is not None and self.max_length < 2:
-            raise ValueError(f"max_length must be at least 2, got {self.max_length}")
-        columns = [*self.texts.values(), self.label_column]
-        if len(set(columns)) < len(columns):
-            raise ValueError(
-                "label_column: text_column, text_pair_column and label_column must be different "
-                f"columns, got {', '.join(columns)}"
-            )
+    label_column: str | None
+    """What is to be learned: a word or number a row, or what the model's task makes of it. None:
+    the inputs themselves, as a language model does."""
 
     @property
-    def texts(self) -> dict[str, str]:
-        """The column of each setting that names one of texts."""
-        columns = {"text_column": self.text_column, "text_pair_column": self.text_pair_column}
-        return {key: column for key, column in columns.items() if column is not None}
+    @abstractmethod
+    def inputs(self) -> dict[str, str]:
+        """The column of each setting that names an input."""
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """The columns to read."""
-        return (*self.texts.values(), self.label_column)
+        label = () if self.label_column is None else (self.label_column,)
+        return (*self.inputs.values(), *label)
+
+    @property
+    def at_most(self) -> int | None:
+        """Tokens at which a text is cut, if it was said."""
+        return None
 
     @abstractmethod
     def load(self) -> dict[str, Raw]:
@@ -86,62 +78,65 @@ class Columns(ABC):
         return raw
 
     def rows(
-        self, found: Mapping[str, Raw], numbers: Mapping[str, Sequence[int]]
+        self, found: Mapping[str, Raw], strata: Sequence[int] | None
     ) -> dict[str, tuple[str, list[int]]]:
         """Return, for each split, where its rows come from and which of those.
 
         Args:
             found: What `load` returned.
-            numbers: The label of each row, as an index into the label names.
+            strata: The group of each training row, of which a drawn split has its share.
         """
         return {split: (split, list(range(len(raw)))) for split, raw in found.items()}
 
     def run(self, given: BaseModel, folder: Path) -> Examples:
-        task = trainable_task(given.task)
-        tokenizer = given.load_tokenizer()
-        limit = most_tokens(self.max_length, tokenizer, given.folder)
-        checked = self._checked()
-        _warn(checked, tuple(self.texts.values()))
+        task, wanted = self._ready(given)
+        checked = self._checked(task, wanted)
+        _warn(checked, tuple(self.inputs.values()))
         lengths: dict[str, list[int]] = {}
         for split in SPLITS:
-            table = self._encode(checked, split, task, tokenizer, limit)
+            table = _encode(checked, split, task, wanted, given)
             table.save_to_disk(str(folder / split))
             lengths[split] = list(table["length"])
         made = self._made(checked, given.task, folder, lengths)
+        labels = f"{len(made.labels)} labels; " if made.labels else ""
+        tokens = f"{made.mean_length:.1f} tokens a row, at most {made.longest}"
         log.info(
-            "    %d labels; %d rows to train, %d to validate, %d to test; %.1f tokens a row, at "
-            "most %d",
-            len(made.labels),
+            "    %s%d rows to train, %d to validate, %d to test%s",
+            labels,
             made.train_rows,
             made.validation_rows,
             made.test_rows,
-            made.mean_length,
-            made.longest,
+            f"; {tokens}" if task.reads == "text" else "",
         )
         return made
 
     def look(self, given: BaseModel, folder: Path) -> Examples:
         """Do all that `run` does but the tokens: their lengths are 0 in what is returned."""
-        trainable_task(given.task)
-        most_tokens(self.max_length, given.load_tokenizer(), given.folder)
-        return self._made(self._checked(), given.task, folder, {})
+        task, wanted = self._ready(given)
+        return self._made(self._checked(task, wanted), given.task, folder, {})
 
-    def _checked(self) -> _Checked:
+    def _ready(self, given: BaseModel) -> tuple[TrainableTask, Wanted]:
+        task = trainable_task(given.task)
+        wanted = Wanted(inputs=self.inputs, label=self.label_column, max_length=self.at_most)
+        task.check_settings(wanted, given)
+        return task, wanted
+
+    def _checked(self, task: TrainableTask, wanted: Wanted) -> _Checked:
         """Read all rows and check them.
 
         Raises:
             StageError: Of the first thing that is wrong; the message has its file and line.
         """
         found = {}
+        label = {} if self.label_column is None else {"label_column": self.label_column}
         for split, raw in self.load().items():
-            check_columns(raw, {**self.texts, "label_column": self.label_column})
+            check_columns(raw, {**self.inputs, **label})
             found[split] = self.usable(raw)
-            check_rows(found[split], self.texts, self.label_column)
-        names = label_names(found["train"].column(self.label_column))
-        numbers = {
-            split: label_numbers(raw, self.label_column, names) for split, raw in found.items()
-        }
-        return _Checked(found=found, names=names, numbers=numbers, rows=self.rows(found, numbers))
+            task.check(found[split], wanted)
+        names = task.names(found["train"], wanted)
+        targets = {split: task.targets(raw, wanted, names) for split, raw in found.items()}
+        rows = self.rows(found, task.strata(targets["train"]))
+        return _Checked(found=found, names=names, targets=targets, rows=rows)
 
     def _made(
         self, checked: _Checked, task: str, folder: Path, lengths: Mapping[str, Sequence[int]]
@@ -161,26 +156,47 @@ class Columns(ABC):
             mean_length=round(sum(train) / len(train), 2) if train else 0.0,
         )
 
-    def _encode(
-        self,
-        checked: _Checked,
-        split: str,
-        task: TrainableTask,
-        tokenizer: PreTrainedTokenizerBase,
-        limit: int,
-    ) -> Dataset:
-        from datasets import Dataset
 
-        origin, chosen = checked.rows[split]
-        columns = [checked.found[origin].column(column) for column in self.texts.values()]
-        # They were found to be texts.
-        texts = [[str(column[row]) for column in columns] for row in chosen]
-        encoded = task.tokenize(texts, tokenizer, limit)
-        if split == "train":
-            _check_known(encoded["input_ids"], tokenizer, pair=len(columns) > 1)
-        labels = [checked.numbers[origin][row] for row in chosen]
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        return Dataset.from_dict({**encoded, "labels": labels, "length": lengths})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns(Asked):
+    """Rows of text."""
+
+    text_column: str
+    text_pair_column: str | None
+    """A second text for tasks on pairs, or None."""
+    max_length: int | None
+    """Tokens at which a text is cut; None takes the model's own limit."""
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None and self.max_length < 2:
+            raise ValueError(f"max_length must be at least 2, got {self.max_length}")
+        if len(set(self.wanted)) < len(self.wanted):
+            raise ValueError(
+                "label_column: text_column, text_pair_column and label_column must be different "
+                f"columns, got {', '.join(self.wanted)}"
+            )
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        columns = {"text_column": self.text_column, "text_pair_column": self.text_pair_column}
+        return {key: column for key, column in columns.items() if column is not None}
+
+    @property
+    def at_most(self) -> int | None:
+        return self.max_length
+
+
+def _encode(
+    checked: _Checked, split: str, task: TrainableTask, wanted: Wanted, base: BaseModel
+) -> Dataset:
+    from datasets import Dataset
+
+    origin, chosen = checked.rows[split]
+    table = task.encode(checked.found[origin], chosen, checked.targets[origin], wanted, base)
+    if split == "train" and task.reads == "text":
+        tokenizer = base.load_tokenizer()
+        _check_known(table["input_ids"], tokenizer, pair=len(wanted.inputs) > 1)
+    return Dataset.from_dict(table)
 
 
 def _check_known(

@@ -74,7 +74,7 @@ class Onnx:
         base, files = adapted.base, folder / "onnx"
         files.mkdir()
         task = task_named(base.task)
-        sample = task.example(base.load_tokenizer())
+        sample = task.example(base)
         axes = task.dynamic_axes(tuple(sample))
         plain, model = base.architecture(adapted.labels), adapted.architecture()
         title = type(plain).__name__
@@ -107,11 +107,11 @@ class Onnx:
         from pipeline.export.updates import with_updates
 
         base, files = trained.adapted.base, folder / "onnx"
-        task, tokenizer = trainable_task(base.task), base.load_tokenizer()
+        task = trainable_task(base.task)
         model = trained.load()
         _check_finite(model)
         files.mkdir()
-        parity = Parity(task, examples.load("test"), task.collate(tokenizer), self.tolerance)
+        parity = Parity(task, examples.load("test"), task.collate(base), self.tolerance)
         sample = parity.sample
         axes = task.dynamic_axes(tuple(sample))
         adapted, view, merged, base_view = (
@@ -184,7 +184,7 @@ def _check_finite(model: PeftModel) -> None:
 
 def _save_transformers(model: PreTrainedModel, base: BaseModel, folder: Path) -> None:
     model.save_pretrained(folder)
-    base.load_tokenizer().save_pretrained(folder)
+    task_named(base.task).save_processor(base, folder)
 
 
 def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:

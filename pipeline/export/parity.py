@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,12 +28,27 @@ if TYPE_CHECKING:
 
     from pipeline.tasks import Collate, TrainableTask
 
+    Answer = Callable[[Mapping[str, Tensor]], np.ndarray]
+
 __all__ = ["Parity"]
 
 _PROBE_ROWS = (3, 7)
 _TEST_BATCH = 32
 _CLEARLY = 10
 """How many times smaller than the effect of the adapters a difference must be."""
+_AT_ONCE = 64 * 1024**2
+"""Bytes of logits of one batch, where an output a word of the vocabulary makes them large."""
+_KEPT = 512 * 1024**2
+"""Bytes of the reference's logits that are kept; what is above is compared by its metrics alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What one format answered."""
+
+    differences: list[float]
+    """From the reference: one a probe, and then one a batch of the test split that was kept."""
+    metrics: Mapping[str, float]
 
 
 class Parity:
@@ -41,30 +57,30 @@ class Parity:
     def __init__(
         self, task: TrainableTask, test: Dataset, collate: Collate, tolerance: float
     ) -> None:
-        self._task = task
+        self._task, self._test, self._collate = task, test, collate
         self._tolerance = tolerance
-        lengths = np.asarray(test["length"])
-        order = np.argsort(lengths, kind="stable")
-        self._labels = np.asarray(test["labels"])[order]
-        self._batches = [
-            _inputs(collate, test, order[start : start + _TEST_BATCH])
-            for start in range(0, len(order), _TEST_BATCH)
-        ]
+        self._order = np.argsort(np.asarray(test["length"]), kind="stable")
         # Two lengths, so that there is padding and the model makes a mask.
-        pair = order[[len(order) // 4, len(order) // 2]]
+        pair = self._order[[len(self._order) // 4, len(self._order) // 2]]
         self.sample: dict[str, Tensor] = _inputs(collate, test, pair)
-        """The batch to trace with: int64 tensors (2, tokens) by input name."""
+        """The batch to trace with: tensors by input name, of two rows."""
+        probes = [_inputs(collate, test, rows) for rows in _probe_rows(self._order)]
         self._probes = [
-            _other_length(_inputs(collate, test, rows), self.sample) for rows in _probe_rows(order)
+            task.widen(probe) if _shape(probe)[1:] == _shape(self.sample)[1:] else probe
+            for probe in probes
         ]
+        self._rows = _TEST_BATCH
         self._effect = 0.0
         self._expected: list[np.ndarray] = []
-        self._answers: dict[str, list[np.ndarray]] = {}
+        self._found: dict[str, _Found] = {}
 
     def reference(self, model: nn.Module) -> None:
         """Take the answers that all others are compared with."""
-        self._expected = self._ask(_torch(model))
-        self._answers[REFERENCE] = self._expected
+        answer = _torch(model)
+        self._expected = [answer(probe) for probe in self._probes]
+        of_a_row = max(logits.nbytes // len(logits) for logits in self._expected)
+        self._rows = max(1, min(_TEST_BATCH, _AT_ONCE // of_a_row))
+        self._found[REFERENCE] = self._asked(answer, keep=True)
 
     def effect_of_adapter(self, model: PeftModel, *, must_differ: bool) -> None:
         """Measure what the adapters alone change; the trained head stays in place.
@@ -73,8 +89,12 @@ class Parity:
             CheckError: `must_differ`, and switching the adapters off changes nothing.
         """
         with _adapters_off(model):
-            without = self._ask(_torch(model), probes_only=True)
-        self._effect = max(_difference(a, b) for a, b in zip(self._expected, without, strict=False))
+            answer = _torch(model)
+            without = [answer(probe) for probe in self._probes]
+        self._effect = max(
+            _difference(expected, found, probe)
+            for expected, found, probe in zip(self._expected, without, self._probes, strict=False)
+        )
         if not must_differ:
             return
         if self._effect == 0:
@@ -87,49 +107,65 @@ class Parity:
 
     def torch_model(self, name: str, model: nn.Module) -> None:
         """Take the answers of a model as torch loads it from what was exported."""
-        self._answers[name] = self._ask(_torch(model))
+        self._found[name] = self._asked(_torch(model))
 
     def onnx_file(self, file: Path) -> None:
         """Take the answers of an ONNX file, run by ONNX Runtime on the CPU."""
-        self._answers[file.name] = self._ask(_onnx(file))
+        self._found[file.name] = self._asked(_onnx(file))
 
     def report(self) -> Report:
         """Compare all answers."""
         probes = len(self._probes)
-        differences = {
-            name: [_difference(a, b) for a, b in zip(self._expected, answers, strict=True)]
-            for name, answers in self._answers.items()
-        }
         largest = 0.0
-        for values in differences.values():
-            for value in values:
+        for found in self._found.values():
+            for value in found.differences:
                 largest = worse(largest, value)
-        formats = {
-            name: {
-                **self._task.metrics(np.concatenate(answers[probes:]), self._labels),
-                "difference": max(differences[name][probes:], key=rank),
-            }
-            for name, answers in self._answers.items()
-        }
-        ids = next(iter(self.sample.values()))
         return Report(
             tolerance=self._tolerance,
             largest_difference=largest,
             within_tolerance=largest <= self._tolerance,
             effect_of_adapter=self._effect,
-            export_shape=(ids.shape[0], ids.shape[1]),
+            export_shape=_shape(self.sample),
             probes=tuple(
-                _probe(batch, {name: values[i] for name, values in differences.items()})
+                _probe(batch, {name: found.differences[i] for name, found in self._found.items()})
                 for i, batch in enumerate(self._probes)
             ),
-            formats=formats,
+            formats={
+                name: {
+                    **found.metrics,
+                    "difference": max(found.differences[probes:], key=rank),
+                }
+                for name, found in self._found.items()
+            },
         )
 
-    def _ask(
-        self, answer: Callable[[Mapping[str, Tensor]], np.ndarray], *, probes_only: bool = False
-    ) -> list[np.ndarray]:
-        batches = self._probes if probes_only else [*self._probes, *self._batches]
-        return [answer(batch) for batch in batches]
+    def _asked(self, answer: Answer, *, keep: bool = False) -> _Found:
+        """Ask a format everything.
+
+        Args:
+            answer: Asks it one batch.
+            keep: Whether these are the answers that others are compared with.
+        """
+        differences = [
+            0.0 if keep else _difference(expected, answer(probe), probe)
+            for expected, probe in zip(self._expected, self._probes, strict=False)
+        ]
+        judged: list[Any] = []
+        for number, batch in enumerate(self._batches(), start=len(self._probes)):
+            labels = batch.pop("labels")
+            logits = answer(batch)
+            if keep and sum(each.nbytes for each in self._expected) + logits.nbytes <= _KEPT:
+                self._expected.append(logits)
+            if number < len(self._expected):
+                differences.append(_difference(self._expected[number], logits, batch))
+            judged += self._task.judged(torch.from_numpy(logits), labels)
+        return _Found(differences=differences, metrics=self._task.metrics(judged))
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        """Give the whole test split, rows of similar length together, with labels."""
+        for start in range(0, len(self._order), self._rows):
+            rows = self._order[start : start + self._rows]
+            yield self._collate([self._test[int(row)] for row in rows])
 
 
 def _inputs(
@@ -148,16 +184,12 @@ def _probe_rows(order: np.ndarray) -> Iterator[np.ndarray]:
             yield part[spread]
 
 
-def _other_length(batch: dict[str, Tensor], sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the batch with one more padded position when it is as long as the export's."""
-    ids = next(iter(sample.values()))
-    length = next(iter(batch.values())).shape[1]
-    if length != ids.shape[1]:
-        return batch
-    return {name: torch.nn.functional.pad(value, (0, 1)) for name, value in batch.items()}
+def _shape(batch: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Return the shape of the first of a batch's tensors."""
+    return tuple(next(iter(batch.values())).shape)
 
 
-def _torch(model: nn.Module) -> Callable[[Mapping[str, Tensor]], np.ndarray]:
+def _torch(model: nn.Module) -> Answer:
     def answer(batch: Mapping[str, Tensor]) -> np.ndarray:
         with torch.no_grad():
             logits: Tensor = model(**batch).logits
@@ -166,7 +198,7 @@ def _torch(model: nn.Module) -> Callable[[Mapping[str, Tensor]], np.ndarray]:
     return answer
 
 
-def _onnx(file: Path) -> Callable[[Mapping[str, Tensor]], np.ndarray]:
+def _onnx(file: Path) -> Answer:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -195,14 +227,22 @@ def _adapters_off(model: PeftModel) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def _difference(expected: np.ndarray, found: np.ndarray) -> float:
-    """Return the largest difference in units of the largest logit, which counts at least 1."""
+def _difference(expected: np.ndarray, found: np.ndarray, batch: Mapping[str, Tensor]) -> float:
+    """Return the largest difference in units of the largest logit, which counts at least 1.
+
+    Of logits a token those of padding do not count: nobody reads them.
+    """
+    mask = batch.get("attention_mask")
+    if mask is not None and expected.ndim == 3 and tuple(mask.shape) == expected.shape[:2]:
+        expected, found = expected[mask.numpy() == 1], found[mask.numpy() == 1]
     return float(np.abs(expected - found).max() / max(1.0, float(np.abs(expected).max())))
 
 
 def _probe(batch: Mapping[str, Tensor], differences: Mapping[str, float]) -> Probe:
-    rows, tokens = next(iter(batch.values())).shape
+    rows, tokens = _shape(batch)[:2]
     mask = batch.get("attention_mask")
     padding = 0 if mask is None else int((mask == 0).sum())
     others = {name: value for name, value in differences.items() if name != REFERENCE}
-    return Probe(rows=rows, tokens=tokens, padding=padding, differences=others)
+    return Probe(
+        rows=rows, tokens=tokens if mask is not None else None, padding=padding, differences=others
+    )

@@ -21,7 +21,8 @@ class Probe:
     """One batch that every format answered, and the differences found on it."""
 
     rows: int
-    tokens: int
+    tokens: int | None
+    """Of a row, padded; None where a row is no text."""
     padding: int
     """Padded positions among rows x tokens."""
     differences: Mapping[str, float]
@@ -39,8 +40,8 @@ class Report:
     within_tolerance: bool
     effect_of_adapter: float
     """How much the logits change when the adapters are switched off, in the same unit."""
-    export_shape: tuple[int, int]
-    """Rows and tokens of the batch the graph was traced with."""
+    export_shape: tuple[int, ...]
+    """Of the first input of the batch the graph was traced with: rows, and tokens if it is text."""
     probes: tuple[Probe, ...]
     formats: Mapping[str, Mapping[str, float]]
     """For each format: its task metrics on the test split and its largest difference there."""

@@ -27,12 +27,13 @@ log = logging.getLogger("pipeline.finetune")
 class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Knows the best evaluation, has each one saved, and stops when they get no better."""
 
-    def __init__(self, metric: str, patience: int | None) -> None:
-        """Look for the highest `metric`; stop after `patience` epochs without a better one."""
+    def __init__(self, metric: str, patience: int | None, *, greater_is_better: bool) -> None:
+        """Look for the best `metric`; stop after `patience` epochs without a better one."""
         self._metric, self._patience = f"eval_{metric}", patience
+        self._greater_is_better = greater_is_better
         self._since_best = 0
         self.best_step = 0
-        self.best_metric = -math.inf
+        self.best_metric: float | None = None
         self.evaluated_step = 0
         """Step after which the last evaluation was."""
 
@@ -51,19 +52,25 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no type
         **_: Any,
     ) -> None:
         self.evaluated_step = state.global_step
-        if metrics[self._metric] > self.best_metric:
-            self.best_step, self.best_metric = state.global_step, metrics[self._metric]
+        found = metrics[self._metric]
+        if self._is_better(found):
+            self.best_step, self.best_metric = state.global_step, found
             self._since_best = 0
         else:
             self._since_best += 1
         control.should_training_stop |= self.patience_is_over
         control.should_save = True
 
+    def _is_better(self, found: float) -> bool:
+        if self.best_metric is None or math.isnan(self.best_metric):
+            return True
+        return found > self.best_metric if self._greater_is_better else found < self.best_metric
+
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes, as JSON can hold it."""
         return {
             "best_step": self.best_step,
-            "best_metric": self.best_metric if self.best_step else None,
+            "best_metric": self.best_metric,
             "since_best": self._since_best,
             "evaluated_step": self.evaluated_step,
         }
@@ -71,7 +78,7 @@ class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers has no type
     def restore(self, state: Mapping[str, Any], step: int) -> None:
         """Go on where `state` was asked."""
         self.best_step, self.evaluated_step = state["best_step"], state["evaluated_step"]
-        self.best_metric = state["best_metric"] if self.best_step else -math.inf
+        self.best_metric = state["best_metric"]
         self._since_best = state["since_best"]
 
 
@@ -87,7 +94,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
 
     @property
     def train_loss(self) -> float:
-        """Mean loss over the rows of the epoch that ran last."""
+        """Mean loss over the items of the epoch that ran last."""
         return self._sum / self._seen
 
     def on_train_begin(
@@ -114,9 +121,9 @@ class Recorder(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
             step = state.global_step - 1
             if step % self._batches.steps == 0:
                 self._sum = self._seen = 0.0
-            rows = self._batches.rows(step)
-            self._sum += logs["loss"] * rows
-            self._seen += rows
+            items = self._batches.items(step)
+            self._sum += logs["loss"] * items
+            self._seen += items
         elif "eval_loss" not in logs:
             return  # transformers' summary at the end
         if not state.is_world_process_zero:

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
 from pipeline.finetune.resuming import Resumable
-from pipeline.finetune.sampler import Batches, Remaining, evaluation_batches
+from pipeline.finetune.sampler import Batches, Remaining, evaluation_batches, items_of
 from pipeline.finetune.stopping import as_loader_worker
 from pipeline.finetune.watched import Watched
 
@@ -94,7 +94,7 @@ class Engine(Watched, Resumable):
         return_outputs: bool = False,
         num_items_in_batch: int = 0,
     ) -> Tensor:
-        """Return this micro-batch's part of the mean loss over the step."""
+        """Return this micro-batch's part of the mean loss over the items of the step."""
         labels = inputs.pop("labels", None)
         logits: Tensor = model(**inputs).logits
         if labels is None:
@@ -106,7 +106,7 @@ class Engine(Watched, Resumable):
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """Return the metrics of the validation split, the same in every process."""
         self.evaluating = True
-        rows = len(self.eval_dataset)
+        items = items_of(self.eval_dataset)
         every = evaluation_batches(
             np.asarray(self.eval_dataset["length"]), self.args.per_device_eval_batch_size
         )
@@ -120,23 +120,24 @@ class Engine(Watched, Resumable):
             pin_memory=self.args.dataloader_pin_memory,
         )
         self.model.eval()
-        parts: list[tuple[list[int], np.ndarray, np.ndarray, float]] = []
+        parts: list[tuple[list[int], list[Any], float]] = []
         for numbers, loaded in zip(mine, loader, strict=True):
             if self.stop.number:
                 break
             batch = self._prepare_inputs(loaded)
             labels = batch.pop("labels")
             logits = self.model(**batch).logits.float()
-            loss = self.task.loss(logits, labels, rows).item()
-            parts.append((numbers, logits.cpu().numpy(), labels.cpu().numpy(), loss))
+            loss = self.task.loss(logits, labels, items).item()
+            parts.append((numbers, self.task.judged(logits, labels), loss))
         parts = gather_object(parts)
         self.leave_evaluation(whole=len(parts) == len(every))
-        self.watch.check_evaluation([(numbers, loss) for numbers, *_, loss in parts])
-        order = np.argsort(np.concatenate([numbers for numbers, *_ in parts]))
-        scores = self.task.metrics(
-            np.concatenate([logits for _, logits, _, _ in parts])[order],
-            np.concatenate([labels for _, _, labels, _ in parts])[order],
-        )
+        self.watch.check_evaluation([(numbers, loss) for numbers, _, loss in parts])
+        of_row = {
+            row: judged
+            for numbers, each, _ in parts
+            for row, judged in zip(numbers, each, strict=True)
+        }
+        scores = self.task.metrics([of_row[row] for row in sorted(of_row)])
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         metrics["eval_loss"] = math.fsum(loss for *_, loss in parts)
         self.evaluating = False

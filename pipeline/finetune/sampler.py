@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Batches", "Remaining", "epoch_steps", "evaluation_batches", "share"]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["Batches", "Remaining", "epoch_steps", "evaluation_batches", "items_of", "share"]
 
 Rows = NDArray[np.int64]
 
@@ -59,6 +63,14 @@ def evaluation_batches(lengths: Rows, batch_size: int) -> list[list[int]]:
     return [rows[start : start + batch_size].tolist() for start in range(0, len(rows), batch_size)]
 
 
+def items_of(table: Dataset, rows: Sequence[int] | None = None) -> int:
+    """Return how many items the loss of some rows of a table, or of all, is the mean of."""
+    if "items" not in table.column_names:
+        return len(table if rows is None else rows)
+    items = np.asarray(table["items"])
+    return int(items.sum() if rows is None else items[list(rows)].sum())
+
+
 class Batches:
     """The micro-batches of one process for one epoch, as a data loader takes them."""
 
@@ -72,13 +84,27 @@ class Batches:
         processes: int,
         seed: int,
         by_length: bool,
+        items: Sequence[int] | None = None,
     ) -> None:
-        """Count steps and micro-batches; `per_device` is the most rows of a micro-batch."""
+        """Count steps and micro-batches.
+
+        Args:
+            lengths: Of the rows.
+            batch_size: Rows of a step.
+            per_device: The most rows of a micro-batch.
+            process: Number of this one.
+            processes: How many there are.
+            seed: Decides the order.
+            by_length: Whether rows of similar length share a step.
+            items: What the loss of each row sums over; None is one item a row.
+        """
+        self._items = None if items is None else np.asarray(items, dtype=np.int64)
         self._lengths = np.asarray(lengths, dtype=np.int64)
         self._batch_size = batch_size
         self._process, self._processes = process, processes
         self._seed, self._by_length = seed, by_length
         self._epoch = 0
+        self._counted: tuple[int, list[int]] = (-1, [])
         self.steps = -(-len(self._lengths) // batch_size)
         self.micro_batches = self._count(batch_size, per_device)
         """Micro-batches of a step: the steps of gradient accumulation."""
@@ -92,6 +118,24 @@ class Batches:
         """Return how many rows all processes together see in a step, counted from 0 in training."""
         return min(self._batch_size, len(self._lengths) - step % self.steps * self._batch_size)
 
+    def items(self, step: int) -> int:
+        """Return what the loss of a step is the mean over, in all processes together."""
+        if self._items is None:
+            return self.rows(step)
+        epoch, number = divmod(step, self.steps)
+        if self._counted[0] != epoch:
+            self._counted = epoch, [int(self._items[each].sum()) for each in self._of(epoch)]
+        return self._counted[1][number]
+
+    def _of(self, epoch: int) -> list[Rows]:
+        return epoch_steps(
+            self._lengths,
+            self._batch_size,
+            seed=self._seed,
+            epoch=epoch,
+            by_length=self._by_length,
+        )
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields."""
         self._epoch = epoch
@@ -100,14 +144,7 @@ class Batches:
         return (self.steps - 1) * self.micro_batches + self._last
 
     def __iter__(self) -> Iterator[list[int]]:
-        steps = epoch_steps(
-            self._lengths,
-            self._batch_size,
-            seed=self._seed,
-            epoch=self._epoch,
-            by_length=self._by_length,
-        )
-        for number, step in enumerate(steps):
+        for number, step in enumerate(self._of(self._epoch)):
             yield from share(
                 step,
                 self._lengths,

@@ -76,6 +76,7 @@ def train(
         processes=processes,
         seed=settings.seed,
         by_length=settings.group_by_length,
+        items=table["items"] if "items" in table.column_names else None,
     )
     arguments.gradient_accumulation_steps = batches.micro_batches
     transformers.set_seed(settings.seed)
@@ -85,7 +86,11 @@ def train(
         check_head_trains(model)
     if device == "cpu" and precision == "bf16":
         attend_in_float32(model)
-    keeper = Keeper(task.best_metric, settings.early_stopping_patience)
+    keeper = Keeper(
+        task.best_metric,
+        settings.early_stopping_patience,
+        greater_is_better=task.greater_is_better,
+    )
     recorder = Recorder(folder / "metrics.jsonl", batches)
     watch = Watch(
         model,
@@ -99,7 +104,7 @@ def train(
         task=task,
         batches=batches,
         tables=(table, examples.load("validation")),
-        collate=task.collate(adapted.base.load_tokenizer()),
+        collate=task.collate(adapted.base),
         callbacks=[keeper, recorder, *_reporters(settings, folder, arguments, start)],
         watch=watch,
     )

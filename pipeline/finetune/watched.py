@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import transformers
 
+from pipeline.finetune.sampler import items_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -28,11 +30,11 @@ class Watched(transformers.Trainer):  # type: ignore[misc]  # transformers has n
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Tensor]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Tensor]], int]:
-        """Return the micro-batches of a step, and how many rows it has in all processes."""
+        """Return the micro-batches of a step, and how many items it has in all processes."""
         self._micro_batches = list(islice(epoch_iterator, num_batches))
         self._losses: list[Tensor] = []
         self._seed_dropout()
-        return self._micro_batches, self.batches.rows(self.state.global_step)
+        return self._micro_batches, self.batches.items(self.state.global_step)
 
     def _seed_dropout(self) -> None:
         """Make dropout a function of (seed, step, process), whatever ran before."""
@@ -62,20 +64,20 @@ class Watched(transformers.Trainer):  # type: ignore[misc]  # transformers has n
     def step_again(self) -> Again:
         """Return the micro-batches of the step and what computes their loss, dropout included."""
         self._seed_dropout()
-        return self._micro_batches, self._loss_again(self.batches.rows(self.state.global_step))
+        return self._micro_batches, self._loss_again(self.batches.items(self.state.global_step))
 
     def evaluation_again(self, rows: Sequence[int]) -> Again:
         """Return a batch of the validation split and what computes its loss."""
         batch = self.data_collator([self.eval_dataset[row] for row in rows])
-        return [batch], self._loss_again(len(rows))
+        return [batch], self._loss_again(items_of(self.eval_dataset, rows))
 
-    def _loss_again(self, rows: int) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    def _loss_again(self, items: int) -> Callable[[Mapping[str, Tensor]], Tensor]:
         model = self.accelerator.unwrap_model(self.model)  # no word to other processes
 
         def loss_of(batch: Mapping[str, Tensor]) -> Tensor:
             with self.compute_loss_context_manager():
                 inputs = self._prepare_inputs(dict(batch))
-                loss: Tensor = self.compute_loss(model, inputs, False, rows)
+                loss: Tensor = self.compute_loss(model, inputs, False, items)
             return loss
 
         return loss_of

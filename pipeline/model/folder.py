@@ -92,6 +92,7 @@ def from_folder(
         source=told,
         task=asked.task,
         auto_class=task.auto_class,
+        problem_type=task.problem_type,
     )
     model = buildable(bare, str(source / "config.json"), labelled=task.labelled)
     if files:

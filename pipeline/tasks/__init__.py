@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline.errors import ConfigError, StageError, among
 
 if TYPE_CHECKING:
-    import numpy as np
+    from pathlib import Path
+
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+
+    from pipeline.artifacts import BaseModel
+    from pipeline.rows import Raw
+    from pipeline.tasks.wanted import Wanted
 
 __all__ = [
     "NAMES",
@@ -43,16 +47,25 @@ class Task(Protocol):
 
     auto_class: str
     """The transformers class whose head fits, such as `AutoModelForSequenceClassification`."""
-    peft_task_type: str
-    """PEFT's name for it: with it, PEFT keeps a new head trainable and saves it."""
+    problem_type: str | None
+    """What transformers is to be told of the head's outputs; None where its class says it."""
+    peft_task_type: str | None
+    """PEFT's name for it: with it, PEFT keeps a new head trainable and saves it. None: PEFT has
+    none, and is told the name of the head."""
     labelled: bool
     """Whether the head has an output for each label. Such a head is new: it must train."""
+    reads: Literal["text", "images"]
+    """What its inputs are made of, and so whether a tokenizer or an image processor makes them."""
 
-    def example(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    def save_processor(self, base: BaseModel, folder: Path) -> None:
+        """Write what makes the model's inputs, as transformers loads it."""
+        ...
+
+    def example(self, base: BaseModel) -> dict[str, Tensor]:
         """Return a batch to trace a model with, without any data.
 
-        Two rows of different lengths, so that there is padding and a mask: int64, on the CPU,
-        (2, at least 8).
+        Two rows on the CPU; of texts with different lengths, so that there is padding and a mask:
+        int64 (2, at least 8).
         """
         ...
 
@@ -65,28 +78,90 @@ class TrainableTask(Task, Protocol):
     """A task that rows of data can teach."""
 
     best_metric: str
-    """The metric, higher is better, that chooses the best checkpoint."""
+    """The metric that chooses the best checkpoint."""
+    greater_is_better: bool
+    """Whether more of it is better."""
 
-    def tokenize(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> dict[str, list[list[int]]]:
-        """Turn rows of one or two texts each into the tokenizer's columns, cut at `max_length`."""
-        ...
+    def check_settings(self, wanted: Wanted, base: BaseModel) -> None:
+        """Refuse what this model cannot read, before any row is looked at.
 
-    def collate(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
-        """Return the function that makes a batch: int64 tensors (rows, longest) and `labels`."""
-        ...
-
-    def loss(self, logits: Tensor, labels: Tensor, rows: Tensor | int) -> Tensor:
-        """Return the summed loss divided by `rows`, a scalar in nats.
-
-        `rows` counts the examples of the whole optimizer step, over all micro-batches and
-        processes, so that their losses add up to the mean over the step.
+        Raises:
+            StageError: Names the setting.
         """
         ...
 
-    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Return the metrics of a split; logits (rows, labels), labels (rows,)."""
+    def check(self, raw: Raw, wanted: Wanted) -> None:
+        """Refuse rows of a split that nothing can be learned from.
+
+        Raises:
+            StageError: Has the place of the first, or names the setting to change.
+        """
+        ...
+
+    def names(self, train: Raw, wanted: Wanted) -> tuple[str, ...]:
+        """Return what the head's outputs stand for; nothing if they are no labels.
+
+        Raises:
+            StageError: There is nothing to tell apart.
+        """
+        ...
+
+    def targets(self, raw: Raw, wanted: Wanted, names: Sequence[str]) -> Sequence[Any]:
+        """Return what is to be learned of each row.
+
+        Raises:
+            StageError: A label is not among the names; has its place.
+        """
+        ...
+
+    def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
+        """Return the group of each row that a split is to have in proportion, if there are any."""
+        ...
+
+    def encode(
+        self,
+        raw: Raw,
+        rows: Sequence[int],
+        targets: Sequence[Any],
+        wanted: Wanted,
+        base: BaseModel,
+    ) -> dict[str, list[Any]]:
+        """Return the columns of a table: the model's inputs, `labels` and `length`.
+
+        `length` orders rows of similar cost. A column `items` counts what the loss of a row sums
+        over, if that is not one item a row.
+
+        Args:
+            raw: The rows found.
+            rows: Which of them, in which order.
+            targets: Of all of them.
+            wanted: The columns.
+            base: Whose tokenizer or image processor makes the inputs.
+        """
+        ...
+
+    def collate(self, base: BaseModel) -> Collate:
+        """Return the function that makes a batch of a table's rows: tensors, and `labels`."""
+        ...
+
+    def widen(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch of the same content in another shape, as far as the inputs' axes vary."""
+        ...
+
+    def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
+        """Return the summed loss divided by `items`, a scalar in nats.
+
+        `items` counts those of the whole optimizer step, over all micro-batches and processes, so
+        that their losses add up to the mean over the step.
+        """
+        ...
+
+    def judged(self, logits: Tensor, labels: Tensor) -> list[Any]:
+        """Return, for each row of a batch, the little that the metrics need to know of it."""
+        ...
+
+    def metrics(self, judged: Sequence[Any]) -> dict[str, float]:
+        """Return the metrics of the rows that were judged."""
         ...
 
 

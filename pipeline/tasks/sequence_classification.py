@@ -2,64 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional
-from transformers import DataCollatorWithPadding
 
-from pipeline.tasks.text import example, token_axes
+from pipeline.tasks.labels import check_labels, label_names, label_numbers
+from pipeline.tasks.text import TextTask, check_texts, needed_label, refuse_empty, texts_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from pipeline.artifacts import BaseModel
+    from pipeline.rows import Raw
+    from pipeline.tasks.wanted import Wanted
 
-    from pipeline.tasks import Collate
-
-__all__ = ["TASK", "SequenceClassification"]
+__all__ = ["TASK", "SequenceClassification", "accuracy_and_f1"]
 
 
-class SequenceClassification:
+class SequenceClassification(TextTask):
     """Cross-entropy over the labels; accuracy and macro F1."""
 
     auto_class = "AutoModelForSequenceClassification"
-    peft_task_type = "SEQ_CLS"
+    peft_task_type: str | None = "SEQ_CLS"
     labelled = True
     best_metric = "macro_f1"
+    greater_is_better = True
 
-    def example(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-        return example(tokenizer)
+    def check(self, raw: Raw, wanted: Wanted) -> None:
+        for key, column in wanted.inputs.items():
+            check_texts(raw, key, column)
+        label = needed_label(wanted, "sequence_classification")
+        refuse_empty(raw, label)
+        check_labels(raw, label)
 
-    def dynamic_axes(self, inputs: Sequence[str]) -> dict[str, dict[int, str]]:
-        return token_axes(inputs)
+    def names(self, train: Raw, wanted: Wanted) -> tuple[str, ...]:
+        return label_names(train.column(needed_label(wanted, "sequence_classification")))
 
-    def tokenize(
-        self, texts: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int
-    ) -> dict[str, list[list[int]]]:
-        columns = [list(column) for column in zip(*texts, strict=True)]
-        encoded = tokenizer(*columns, truncation=True, max_length=max_length)
-        return dict(encoded)
+    def targets(self, raw: Raw, wanted: Wanted, names: Sequence[str]) -> Sequence[Any]:
+        return label_numbers(raw, needed_label(wanted, "sequence_classification"), names)
 
-    def collate(self, tokenizer: PreTrainedTokenizerBase) -> Collate:
-        pad = DataCollatorWithPadding(tokenizer)
+    def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
+        return targets
 
-        def collate(examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-            return dict(pad([{k: v for k, v in row.items() if k != "length"} for row in examples]))
-
-        return collate
-
-    def loss(self, logits: Tensor, labels: Tensor, rows: Tensor | int) -> Tensor:
-        return functional.cross_entropy(logits.float(), labels, reduction="sum") / rows
-
-    def metrics(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        from sklearn.metrics import accuracy_score, f1_score  # slow to import, and only used here
-
-        chosen = np.argmax(logits, axis=-1)
+    def encode(
+        self,
+        raw: Raw,
+        rows: Sequence[int],
+        targets: Sequence[Any],
+        wanted: Wanted,
+        base: BaseModel,
+    ) -> dict[str, list[Any]]:
+        encoded = dict(
+            base.load_tokenizer()(
+                *texts_of(raw, rows, wanted),
+                truncation=True,
+                max_length=self.limit(wanted, base),
+            )
+        )
         return {
-            "accuracy": float(accuracy_score(labels, chosen)),
-            "macro_f1": float(f1_score(labels, chosen, average="macro", zero_division=0.0)),
+            **encoded,
+            "labels": [targets[row] for row in rows],
+            "length": [len(ids) for ids in encoded["input_ids"]],
         }
+
+    def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
+        return functional.cross_entropy(logits.float(), labels, reduction="sum") / items
+
+    def judged(self, logits: Tensor, labels: Tensor) -> list[Any]:
+        chosen = logits.argmax(dim=-1)
+        return list(zip(chosen.tolist(), labels.tolist(), strict=True))
+
+    def metrics(self, judged: Sequence[Any]) -> dict[str, float]:
+        chosen, labels = (np.array(each) for each in zip(*judged, strict=True))
+        return accuracy_and_f1(chosen, labels)
+
+
+def accuracy_and_f1(chosen: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return accuracy and macro F1 of chosen classes, both (rows,) of class numbers."""
+    from sklearn.metrics import accuracy_score, f1_score  # slow to import, and only used here
+
+    return {
+        "accuracy": float(accuracy_score(labels, chosen)),
+        "macro_f1": float(f1_score(labels, chosen, average="macro", zero_division=0.0)),
+    }
 
 
 TASK = SequenceClassification()

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from pipeline.data.rows import Raw
 from pipeline.errors import StageError, nearest
+from pipeline.rows import Raw
 
 __all__ = ["alike", "as_word", "check_labels", "label_names", "label_numbers"]
 
