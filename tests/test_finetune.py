@@ -118,6 +118,7 @@ def trainer(**changes: Any) -> Trainer:
     values: dict[str, Any] = {
         "num_train_epochs": 2,
         "learning_rate": 1e-2,
+        "loraplus_lr_ratio": None,
         "lr_scheduler_type": "linear",
         "warmup_steps": 0.1,
         "weight_decay": 0.01,
@@ -280,6 +281,28 @@ def _one_of_two(
         told.put((rank, stage.run(given, folder)))
     except Exception as error:  # noqa: BLE001 - the test reads it
         told.put((rank, f"{type(error).__name__}: {error}"))
+
+
+def test_lora_plus_moves_b_as_many_times_faster_as_it_is_told(
+    given: Given, tmp_path: Path
+) -> None:
+    """The first step of Adam is the learning rate, whatever the gradient; A has none yet."""
+    once: dict[str, Any] = {
+        "num_train_epochs": 1,
+        "train_batch_size": given[1].train_rows,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 0.0,
+    }
+    plain = weights(train(trainer(**once), given, tmp_path / "plain"))
+    plus = weights(train(trainer(**once, loraplus_lr_ratio=4.0), given, tmp_path / "plus"))
+    start = load_file(given[0].folder / "adapter_model.safetensors")
+    moved = {name: plain[name] - start[name] for name in plain}
+    for name, value in moved.items():
+        times = 4.0 if "lora_B" in name or value.ndim == 1 else 1.0  # as PEFT groups them
+        torch.testing.assert_close(plus[name] - start[name], times * value, atol=1e-5, rtol=1e-3)
+    assert all(value.any() for name, value in moved.items() if "lora_B" in name)
 
 
 # -- what is kept -----------------------------------------------------------------------------
@@ -576,6 +599,7 @@ def test_evaluation_sees_each_row_once_and_the_longest_first(lengths: np.ndarray
     [
         ({"num_train_epochs": 0}, "num_train_epochs must be finite and above 0, got 0"),
         ({"learning_rate": math.nan}, "learning_rate must be finite and above 0, got nan"),
+        ({"loraplus_lr_ratio": 0.5}, "loraplus_lr_ratio must be at least 1 and finite, or null"),
         ({"lr_scheduler_type": "cosin"}, "cosin"),
         ({"lr_scheduler_type": "liner"}, "did you mean 'linear'?"),
         ({"warmup_steps": 1.5}, "or a whole number of steps, got 1.5"),

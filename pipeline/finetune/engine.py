@@ -12,6 +12,7 @@ import transformers
 from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 
+from pipeline.finetune.optimizing import Optimizing, orthogonality
 from pipeline.finetune.resuming import Resumable
 from pipeline.finetune.sampler import Batches, Remaining, evaluation_batches, items_of
 from pipeline.finetune.stopping import as_loader_worker
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 
-class Engine(Watched, Resumable):
+class Engine(Watched, Resumable, Optimizing):
     """The loop is transformers'; which rows, which loss and which evaluation are ours."""
 
     evaluating = False
@@ -100,7 +101,9 @@ class Engine(Watched, Resumable):
         if labels is None:
             return logits.float().sum() * 0.0
         # Gradients are averaged over processes, and ours are parts of one sum.
-        return self.task.loss(logits, labels, num_items_in_batch) * float(self.args.world_size)
+        loss = self.task.loss(logits, labels, num_items_in_batch) * float(self.args.world_size)
+        penalty = orthogonality(self.accelerator.unwrap_model(model)) if model.training else None
+        return loss if penalty is None else loss + penalty / len(self._micro_batches)
 
     @torch.no_grad()
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:

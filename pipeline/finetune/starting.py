@@ -28,7 +28,12 @@ _LOGS = ("metrics.jsonl", "gradient_norms.jsonl", "tensorboard")
 
 
 def find_start(
-    folder: Path, checkpoints: Checkpoints, work: Mapping[str, Any] | None, most_rows: int
+    folder: Path,
+    checkpoints: Checkpoints,
+    work: Mapping[str, Any] | None,
+    most_rows: int,
+    *,
+    goes_on: bool = True,
 ) -> Progress | None:
     """Return what to go on from, the same in all processes; tidy up after a killed attempt.
 
@@ -38,6 +43,7 @@ def find_start(
         work: What this training is; None in all processes but the one that decides.
         most_rows: At once on one device. A checkpoint of a training with more of them has run out
             of memory since.
+        goes_on: Whether all that such a training remembers is in its checkpoints.
 
     Raises:
         StageError: The newest checkpoint is of another training; the message says what differs.
@@ -45,7 +51,7 @@ def find_start(
     told: list[str | None] = [None, None]
     if work is not None:
         try:
-            told[0] = _decide(folder, checkpoints, work, most_rows)
+            told[0] = _decide(folder, checkpoints, work, most_rows, goes_on=goes_on)
         except StageError as error:
             told[1] = str(error)
     name, refusal = broadcast_object_list(told)
@@ -55,12 +61,20 @@ def find_start(
 
 
 def _decide(
-    folder: Path, checkpoints: Checkpoints, work: Mapping[str, Any], most_rows: int
+    folder: Path,
+    checkpoints: Checkpoints,
+    work: Mapping[str, Any],
+    most_rows: int,
+    *,
+    goes_on: bool,
 ) -> str | None:
     name = checkpoints.latest()
     start = None if name is None else checkpoints.read(name)
     if start is not None:
         assert_same(checkpoints.folder / start.name, start.work, work)
+    if start is not None and not goes_on:
+        log.warning("    from the beginning: AdaLoRA's shares of the ranks are in no checkpoint")
+        start = None
     if start is not None and start.per_device > most_rows:
         start = None
     for each in _LEFT if start is not None else _LEFT + _LOGS:

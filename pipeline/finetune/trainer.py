@@ -35,6 +35,8 @@ class Trainer:
     num_train_epochs: float
     learning_rate: float
     """Peak of the schedule."""
+    loraplus_lr_ratio: float | None
+    """How many times that rate the matrices B of LoRA take (LoRA+); None is the same rate."""
     lr_scheduler_type: str
     """One of `SCHEDULES`."""
     warmup_steps: float
@@ -100,6 +102,11 @@ class Trainer:
             ),
             *((name, "finite and above 0", 0 < getattr(self, name) < math.inf) for name in above_0),
             ("lr_scheduler_type", schedules, self.lr_scheduler_type in SCHEDULES),
+            (
+                "loraplus_lr_ratio",
+                "at least 1 and finite, or null",
+                self.loraplus_lr_ratio is None or 1 <= self.loraplus_lr_ratio < math.inf,
+            ),
             (
                 "warmup_steps",
                 "in [0, 1) as a share of all steps, or a whole number of steps",

@@ -19,6 +19,7 @@ from pipeline.finetune.callbacks import Keeper, Recorder
 from pipeline.finetune.checkpoints import Checkpoints, Progress
 from pipeline.finetune.engine import Engine
 from pipeline.finetune.memory import out_of_memory
+from pipeline.finetune.optimizing import Allocator
 from pipeline.finetune.sampler import Batches
 from pipeline.finetune.starting import FAILED, find_start
 from pipeline.finetune.stopping import Stop
@@ -65,7 +66,10 @@ def train(
         evaluation=settings.per_device_eval_batch_size,
     )
     arguments.per_device_eval_batch_size = rows.evaluation
-    start = find_start(folder, checkpoints, work, rows.training)
+    transformers.set_seed(settings.seed)
+    model = adapted.load(trainable=True)
+    allocator = Allocator(model)
+    start = find_start(folder, checkpoints, work, rows.training, goes_on=not allocator.allocates)
     arguments.per_device_train_batch_size = rows.training if start is None else start.per_device
     table = examples.load("train")
     batches = Batches(
@@ -79,8 +83,6 @@ def train(
         items=table["items"] if "items" in table.column_names else None,
     )
     arguments.gradient_accumulation_steps = batches.micro_batches
-    transformers.set_seed(settings.seed)
-    model = adapted.load(trainable=True)
     task = trainable_task(examples.task)
     if task.labelled:
         check_head_trains(model)
@@ -105,9 +107,15 @@ def train(
         batches=batches,
         tables=(table, examples.load("validation")),
         collate=task.collate(adapted.base),
-        callbacks=[keeper, recorder, *_reporters(settings, folder, arguments, start)],
+        callbacks=[
+            keeper,
+            recorder,
+            allocator,
+            *_reporters(settings, folder, arguments, start),
+        ],
         watch=watch,
     )
+    engine.loraplus_lr_ratio = settings.loraplus_lr_ratio
     stop = Stop(folder / FAILED, processes)
     engine.keep(
         checkpoints=checkpoints,

@@ -26,6 +26,7 @@ __all__ = [
 
 SETTINGS: dict[str, Any] = {
     "num_train_epochs": 3,
+    "loraplus_lr_ratio": None,
     "lr_scheduler_type": "cosine",
     "per_device_train_batch_size": 3,
     "save_steps": 1,
