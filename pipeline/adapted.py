@@ -1,4 +1,7 @@
-"""Adapters in PEFT's own format, from and to a folder."""
+"""Adapters from and to a folder: in PEFT's own format, or in ours where PEFT has none.
+
+Which of the two it is, is asked here alone: `PartialModel` answers what a `PeftModel` does.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
 from pipeline.fit import shapes
+from pipeline.partial.settings import CONFIG, read_settings
+from pipeline.prompts import load_encoder, save_encoder
+from pipeline.without_values import without_values
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -17,13 +23,33 @@ __all__ = ["adapted_architecture", "save_adapter", "with_adapter"]
 
 
 def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool) -> PeftModel:
-    """Return a model with the adapter of a folder in PEFT's format in it.
+    """Return a model with the adapter of a folder in it, in eval mode.
+
+    If it is to train: batch norms that are frozen keep their running statistics, and stay in eval
+    mode whatever mode the model is put into.
 
     Raises:
-        StageError: PEFT cannot read it; or its weights are not those of its config, which PEFT
-            would pass over, and train a fresh adapter instead.
+        StageError: The folder cannot be read; or its weights are not those of its config, which
+            PEFT would pass over, and train a fresh adapter instead.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from pipeline.partial.statistics import keep_statistics
+
+    if (folder / CONFIG).is_file():
+        from pipeline.partial.model import load
+
+        loaded = load(model, folder, trainable=trainable)
+        if trainable and not loaded.everything_trains:
+            keep_statistics(loaded)
+        return loaded
+    loaded = _with_peft(model, folder, trainable=trainable)
+    if trainable:
+        keep_statistics(loaded)
+    return loaded.eval()
+
+
+def _with_peft(model: PreTrainedModel, folder: Path, *, trainable: bool) -> PeftModel:
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     file = folder / "adapter_model.safetensors"
     if not (folder / "adapter_config.json").is_file() or not file.is_file():
@@ -33,9 +59,15 @@ def with_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool) -> Pe
         )
     saved = {name: tuple(value.shape) for name, value in shapes([file], "adapter").items()}
     try:
-        loaded: PeftModel = PeftModel.from_pretrained(
-            model, folder, is_trainable=trainable, local_files_only=True
-        )
+        loaded: PeftModel
+        if trainable and PeftConfig.from_pretrained(folder).is_prompt_learning:
+            loaded = adapted_architecture(model, folder, on_meta=False)
+            set_peft_model_state_dict(loaded, load_file(file))  # PEFT loads them only to answer
+            load_encoder(loaded, folder)
+        else:
+            loaded = PeftModel.from_pretrained(
+                model, folder, is_trainable=trainable, local_files_only=True
+            )
     except Exception as error:  # PEFT has no error of its own for any of this
         raise StageError(
             f"adapter: {folder} does not fit: {_reason(error, type(model).__name__)}"
@@ -61,24 +93,31 @@ def _reason(error: Exception, model: str) -> str:
     return told or (lines[0] if lines else type(error).__name__)
 
 
-def adapted_architecture(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Return a model on the meta device with the adapter of a folder in it: no values.
+def adapted_architecture(
+    model: PreTrainedModel, folder: Path, *, on_meta: bool = True
+) -> PeftModel:
+    """Return a model with the adapter of a folder in it, in eval mode, as it would train.
 
-    Of the adapter its `adapter_config.json` is all that is read. In eval mode; what would train
-    asks for a gradient.
+    Of the adapter its settings are all that is read: it has no values on the meta device, where the
+    model usually lies, and else new ones.
     """
+    if (folder / CONFIG).is_file():
+        from pipeline.partial.model import skeleton
+
+        return skeleton(model, read_settings(folder)[0]).eval()
     from peft import PeftConfig, get_peft_model
 
     settings = PeftConfig.from_pretrained(folder)
     settings.inference_mode = False  # as PEFT writes it: without a gradient nothing would train
-    adapted: PeftModel = get_peft_model(model, settings, low_cpu_mem_usage=True)
+    put = without_values if on_meta else get_peft_model
+    adapted: PeftModel = put(model, settings)
     return adapted.eval()
 
 
 def save_adapter(
     model: PeftModel, folder: Path, *, repo_id: str | None, revision: str | None, values: bool
 ) -> None:
-    """Write the adapter of a model, its head included, in PEFT's format: safetensors only.
+    """Write the adapter of a model, its head included: safetensors, and its settings as JSON.
 
     The files hold no path of this machine; the same weights give the same bytes.
 
@@ -89,10 +128,17 @@ def save_adapter(
         revision: Its commit there.
         values: Whether there are any weights; else the config is written alone.
     """
+    from pipeline.partial.model import PartialModel
+
+    if isinstance(model, PartialModel):
+        named = {"base_model_name_or_path": repo_id, "revision": revision}
+        model.save_pretrained(folder, values=values, **named)
+        return
     if values:
         # "auto" would ask the hub whether the vocabulary has grown; ours never does.
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # a form to fill in, not a fact
+        save_encoder(model, folder)
     else:
         model.peft_config["default"].save_pretrained(folder)
     file = folder / "adapter_config.json"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.adapted import adapted_architecture, save_adapter, with_adapter
 from pipeline.placement import Placement
@@ -71,6 +71,9 @@ class BaseModel:
     """The transformers class that loads it, such as `AutoModelForSequenceClassification`."""
     problem_type: str | None = None
     """How transformers calls what the head's outputs are, where its class leaves that open."""
+    quantization: Mapping[str, Any] | None = None
+    """How its weights are rounded when it is loaded, by the names of transformers'
+    `BitsAndBytesConfig`; None: they are not."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,11 +90,14 @@ class BaseModel:
         return tokenizer
 
     def load_image_processor(self) -> BaseImageProcessor:
-        """Return what turns images into the tensors that the model was pretrained with."""
+        """Return what turns images into the tensors that the model was pretrained with.
+
+        It works with Pillow, so that every machine makes the same pixels.
+        """
         from transformers import AutoImageProcessor
 
         processor: BaseImageProcessor = AutoImageProcessor.from_pretrained(
-            self.folder, trust_remote_code=False, local_files_only=True
+            self.folder, trust_remote_code=False, local_files_only=True, backend="pil"
         )
         return processor
 
@@ -112,7 +118,13 @@ class BaseModel:
         if not self.weights:
             return self.architecture(labels)
         config = config_of(self.folder, labels, self.problem_type)
-        return with_weights(self.auto_class, config, self.weights[0].path, new_head=bool(labels))
+        return with_weights(
+            self.auto_class,
+            config,
+            self.weights[0].path,
+            new_head=bool(labels),
+            quantization=self.quantization,
+        )
 
     def architecture(self, labels: tuple[str, ...]) -> PreTrainedModel:
         """Return the model on torch's meta device: modules and shapes of any size, no values."""
@@ -131,7 +143,10 @@ class BaseModel:
         """
         if not self.weights:
             return self.adapted_architecture(labels, adapter).train(trainable)
-        return with_adapter(self.load(labels), adapter, trainable=trainable).train(trainable)
+        model = self.load(labels)
+        if self.quantization and not trainable:  # the same values, in layers that anything can read
+            model = model.dequantize()
+        return with_adapter(model, adapter, trainable=trainable).train(trainable)
 
     def adapted_architecture(self, labels: tuple[str, ...], adapter: Path) -> PeftModel:
         """Return the model with an adapter of PEFT's format in it, on the meta device: no values.

@@ -62,10 +62,10 @@ def build_plan(config: Mapping[str, Any], consent: Sequence[str] = ()) -> Plan:
 def _untrainable(model: object) -> list[str]:
     """Say now what the finetune stage would say after the others have run.
 
-    A user's class for a model may have neither a task nor weights to choose.
+    A user's class for a model may have no weights to choose.
     """
     weights = getattr(model, "weights", "full") != "none"
-    reason = why_untrainable(getattr(model, "task", ""), weights=weights)
+    reason = why_untrainable(weights=weights)
     return [] if reason is None else [reason]
 
 

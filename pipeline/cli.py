@@ -2,6 +2,7 @@
 
     python -m pipeline +recipe=NAME [GROUP=OPTION] [KEY=VALUE]    run the stages
     python -m pipeline open RUN [PORT]                            look at a finished run again
+    python -m pipeline open FILE [class_path=...] [config=...]    look into a file of a model
     python -m pipeline compare RUN RUN [PORT]                     look at two, side by side
     python -m pipeline plan +recipe=NAME [...]                    say what a run would do
     python -m pipeline clean [--dry-run]                          remove what no run needs any more
@@ -22,7 +23,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from pipeline.consent import forget_current_folder, look_in_current_folder, take_consent
+from pipeline.consent import (
+    forget_consent,
+    forget_current_folder,
+    keep_consent,
+    look_in_current_folder,
+    take_consent,
+)
 from pipeline.disk import as_disk_full
 from pipeline.endpoint import OFFICIAL, other_hub
 from pipeline.errors import ConfigError, PipelineError, StoppedError
@@ -67,6 +74,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # and at the end, when all of it goes anyway, two seconds
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a pickle run code
     forget_current_folder()
+    forget_consent()
     try:
         if sys.argv[1:2] == ["open"]:
             _open(sys.argv[2:])
@@ -94,8 +102,13 @@ def main() -> None:
 
 def _open(arguments: Sequence[str]) -> None:
     from pipeline.artifacts import View
+    from pipeline.opening import is_model
     from pipeline.visualize import asked_port, find_view, show
 
+    _, others = take_consent(arguments)
+    if others and not others[0].startswith("-") and is_model(Path(others[0])):
+        _open_model(others)
+        return
     runs, port = _runs_and_port(arguments, 1)
     if not runs:
         raise ConfigError(
@@ -104,6 +117,23 @@ def _open(arguments: Sequence[str]) -> None:
         )
     folder = find_view(runs[0])
     show(View(folder=folder, open="auto", port=asked_port(folder) if port is None else port))
+
+
+def _open_model(arguments: Sequence[str]) -> None:
+    """Say what is in a file of a model, and show its graph if it has one."""
+    import tempfile
+
+    from pipeline.artifacts import View
+    from pipeline.opening import Asked, opened
+    from pipeline.visualize import show
+
+    _let_in_own_code()
+    asked = Asked.read(arguments)
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as folder:
+        found = opened(asked, Path(folder))
+        print(*found.lines, sep="\n", flush=True)
+        if found.drawn:
+            show(View(folder=Path(folder), open="auto", port=asked.port))
 
 
 def _compare(arguments: Sequence[str]) -> None:
@@ -198,8 +228,9 @@ def _run_with_hydra(arguments: Sequence[str]) -> None:
 
 def _let_in_own_code() -> None:
     """With consent, let modules of the current folder be found; Hydra has found its plugins."""
-    if take_consent(sys.argv[1:])[0]:
+    if consent := take_consent(sys.argv[1:])[0]:
         look_in_current_folder()
+        keep_consent(consent)
 
 
 def _run(composed: DictConfig, consent: tuple[str, ...]) -> None:

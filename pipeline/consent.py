@@ -6,6 +6,7 @@ module in the current folder be imported at all. Standard library only.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,12 +14,23 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 
-__all__ = ["KEY", "allows", "forget_current_folder", "look_in_current_folder", "take_consent"]
+__all__ = [
+    "KEY",
+    "allows",
+    "forget_consent",
+    "forget_current_folder",
+    "granted",
+    "keep_consent",
+    "look_in_current_folder",
+    "take_consent",
+]
 
 KEY = "allow_code"
 
 _GIVEN = re.compile(rf"[+]{{0,2}}{KEY}=(.*)", re.DOTALL)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+_KEPT = "GRAFT_ALLOWED_CODE"
+"""For this process and those that it starts; what a user sets it to is forgotten."""
 _HOME = Path(__file__).resolve().parent.parent
 """Where this package lies: a checkout, or site-packages."""
 
@@ -51,6 +63,21 @@ def take_consent(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 def allows(consent: Sequence[str], target: str) -> bool:
     """Whether `target` lies in one of the packages: `my_stages.Mine` does in `my_stages`."""
     return any(target.startswith(f"{name}.") for name in consent)
+
+
+def keep_consent(consent: Sequence[str]) -> None:
+    """Let `granted` return these names, here and in the processes that this one starts."""
+    os.environ[_KEPT] = ",".join(consent)
+
+
+def forget_consent() -> None:
+    """Let `granted` return nothing: only a command line can give consent, no environment."""
+    os.environ.pop(_KEPT, None)
+
+
+def granted() -> tuple[str, ...]:
+    """Return the packages and modules whose code the user let this run import."""
+    return tuple(filter(None, os.environ.get(_KEPT, "").split(",")))
 
 
 def forget_current_folder() -> None:

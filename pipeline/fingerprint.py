@@ -25,8 +25,9 @@ from pipeline.stage import ReadsOutside
 __all__ = ["Parts", "changed", "outside", "parts_of", "replaced"]
 
 _PACKAGE = Path(__file__).resolve().parent
-_SHARED = ("adapted.py", "artifacts.py", "fit.py", "partial", "placement.py", "pretrained.py",
-           "rows.py", "seal.py", "tasks")  # fmt: skip
+_SHARED = ("adapted.py", "artifacts.py", "fit.py", "own", "partial", "placement.py",
+           "pretrained.py", "prompts.py", "rows.py", "seal.py", "tasks",
+           "without_values.py")  # fmt: skip
 """Code that stages of every kind call, by its name in this package."""
 _LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy")
 _MORE = {

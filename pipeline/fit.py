@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ __all__ = [
     "check_finite",
     "check_header",
     "check_report",
+    "of_labels",
     "outside_body",
     "shapes",
 ]
@@ -138,9 +140,31 @@ def check_report(
 
 
 def outside_body(model: PreTrainedModel, names: Iterable[str]) -> set[str]:
-    """Return the names of parameters that are not in the body, which is what was pretrained."""
-    body = f"{model.base_model_prefix}."
-    return {name for name in names if not name.startswith(body)}
+    """Return the names of parameters that are not in the body, which is what was pretrained.
+
+    Of a model that is all body, as those of timm are, what has another shape with one label more.
+    """
+    head: tuple[str, ...] | None = getattr(model, "head_modules", None)
+    if head is not None:  # a user's own model has no body by name
+        return {name for name in names if f"{name}.".startswith(tuple(f"{each}." for each in head))}
+    body, every = f"{model.base_model_prefix}.", set(names)
+    return {name for name in every if not name.startswith(body)} or every & of_labels(model)
+
+
+def of_labels(model: PreTrainedModel) -> set[str]:
+    """Return the names of parameters that have another shape, or exist only, with one label more.
+
+    Args:
+        model: Without adapters; on any device.
+    """
+    import torch
+
+    config = copy.deepcopy(model.config)
+    config.num_labels += 1
+    with torch.device("meta"):
+        other = type(model)._from_config(config)  # the one way to a model of the very same class
+    changed = {name: value.shape for name, value in other.named_parameters()}
+    return {name for name, value in model.named_parameters() if changed.get(name) != value.shape}
 
 
 def check_finite(model: nn.Module, told: str) -> None:

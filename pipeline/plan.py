@@ -99,8 +99,15 @@ def memory_needed(plan: Plan, adapted: AdaptedModel, examples: Examples | None) 
     heads = _first(told, "num_attention_heads", "n_head", "num_heads")
     rows = getattr(plan.finetune, "per_device_train_batch_size", 1)
     longest = (examples.longest if examples else 0) or getattr(plan.data, "max_length", 0) or 512
+    longest = _patches(told) or longest
     a_layer = 2 * longest * rows * (34 * hidden + 5 * heads * longest)
     return (adapted.total + _ADAM * adapted.trainable) * FLOAT + layers * a_layer
+
+
+def _patches(told: dict[str, Any]) -> int:
+    """Return into how many pieces a transformer cuts an image, and the one that stands for all."""
+    side, piece = _first(told, "image_size"), _first(told, "patch_size")
+    return (side // piece) ** 2 + 1 if side and piece else 0
 
 
 def _first(told: dict[str, Any], *names: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pipeline.own import make_known
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -24,6 +26,7 @@ def config_of(
     """
     from transformers import AutoConfig
 
+    make_known(folder)
     config: PretrainedConfig = AutoConfig.from_pretrained(
         folder, trust_remote_code=False, local_files_only=True
     )
@@ -36,7 +39,12 @@ def config_of(
 
 
 def with_weights(
-    auto_class: str, config: PretrainedConfig, weights: Path, *, new_head: bool
+    auto_class: str,
+    config: PretrainedConfig,
+    weights: Path,
+    *,
+    new_head: bool,
+    quantization: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Return a model in eval mode, float32, on the CPU.
 
@@ -46,16 +54,24 @@ def with_weights(
         weights: One of the files, all of which lie in its folder.
         new_head: Whether a head that the files lack may start from random values, of torch's
             global generator.
+        quantization: How to round the weights to four bits, as `BitsAndBytesConfig` names it; the
+            model is then on the GPU if there is one.
 
     Raises:
         StageError: Other weights are missing, have another shape or are not finite; the message
             counts them and names the first.
     """
+    import torch
     import transformers
 
     from pipeline.fit import check_finite, check_report
 
     transformers.utils.logging.disable_progress_bar()  # it flashes by, once a stage
+    rounded: dict[str, Any] = {}
+    if quantization is not None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        settings = transformers.BitsAndBytesConfig(load_in_4bit=True, **quantization)
+        rounded = {"quantization_config": settings, "device_map": {"": device}}
     model, report = getattr(transformers, auto_class).from_pretrained(
         weights.parent,
         config=config,
@@ -64,6 +80,7 @@ def with_weights(
         ignore_mismatched_sizes=True,
         output_loading_info=True,
         local_files_only=True,
+        **rounded,
     )
     check_report(model, report, weights, new_head=new_head)
     check_finite(model, f"model: {weights}")
@@ -87,6 +104,7 @@ def merged(auto_class: str, folder: Path) -> PreTrainedModel:
     """Return the model in a folder that `save_pretrained` wrote, as a user would load it."""
     import transformers
 
+    make_known(folder)
     model: PreTrainedModel = getattr(transformers, auto_class).from_pretrained(
         folder, dtype="float32", use_safetensors=True, local_files_only=True
     )

@@ -125,7 +125,6 @@ def test_seed_zero_reaches_every_stage_that_has_one(composed: Compose) -> None:
     ("overrides", "says"),
     [
         (["model.weights=none"], "model.weights=none has no values to train; use finetune=none"),
-        (["model.task=causal_lm"], "model.task: causal_lm can be drawn, not trained yet; use"),
     ],
 )
 def test_training_that_the_model_does_not_allow_is_refused_before_anything_runs(

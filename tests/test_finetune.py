@@ -33,7 +33,7 @@ from pipeline.finetune import Trainer
 from pipeline.finetune.machine import find_precision
 from pipeline.finetune.sampler import Batches, epoch_steps, evaluation_batches
 from pipeline.shipped import shipped_folder
-from pipeline.tasks import trainable_task
+from pipeline.tasks import task_named
 
 LABELS = ("calm", "angry", "glad")
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -173,7 +173,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 def logits(
     model: torch.nn.Module, adapted: AdaptedModel, rows: list[dict[str, Any]]
 ) -> torch.Tensor:
-    task = trainable_task("sequence_classification")
+    task = task_named("sequence_classification")
     batch = task.collate(adapted.base)(rows)
     batch.pop("labels")
     with torch.no_grad():
@@ -283,9 +283,7 @@ def _one_of_two(
         told.put((rank, f"{type(error).__name__}: {error}"))
 
 
-def test_lora_plus_moves_b_as_many_times_faster_as_it_is_told(
-    given: Given, tmp_path: Path
-) -> None:
+def test_lora_plus_moves_b_as_many_times_faster_as_it_is_told(given: Given, tmp_path: Path) -> None:
     """The first step of Adam is the learning rate, whatever the gradient; A has none yet."""
     once: dict[str, Any] = {
         "num_train_epochs": 1,
@@ -317,7 +315,7 @@ def test_the_kept_weights_score_the_best_metric_head_included(given: Given, tmp_
     assert trained.best_metric == scores[trained.best_step]
     assert trained.best_step < trained.steps, "a test of keeping needs a best step before the last"
     table = examples.load("validation")
-    task = trainable_task(examples.task)
+    task = task_named(examples.task)
     found = logits(trained.load(), adapted, list(table))
     again = task.metrics(task.judged(found, torch.tensor(table["labels"])))
     assert trained.metric is not None

@@ -29,7 +29,7 @@ from torch.nn import functional
 from pipeline.artifacts import AdaptedModel
 from pipeline.finetune.gradients import GradientNorms, Norms, homes
 from pipeline.finetune.sampler import epoch_steps
-from pipeline.tasks import trainable_task
+from pipeline.tasks import task_named
 
 MODULES = [
     "bert.encoder.layer.0.attention.self.query", "bert.encoder.layer.0.attention.self.value",
@@ -78,7 +78,7 @@ def test_norms_are_those_of_the_steps_gradient_computed_by_hand(
     train(trainer(num_train_epochs=1, per_device_train_batch_size=3), given, tmp_path)
     table = examples.load("train")
     first = epoch_steps(np.asarray(table["length"]), 8, seed=3, epoch=0, by_length=True)[0]
-    collate = trainable_task("sequence_classification").collate(adapted.base.load_tokenizer())
+    collate = task_named("sequence_classification").collate(adapted.base)
     batch = collate([table[int(row)] for row in first])
     labels = batch.pop("labels")
     model = adapted.load(trainable=True)

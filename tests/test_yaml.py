@@ -17,10 +17,14 @@ ALL_FILES = sorted([*CONFIGS.rglob("*.yaml"), *RECIPES.rglob("*.yaml")])
 LOOK = ["data=none", "finetune=none"]
 # What the user must give before an option makes sense.
 GIVEN = {
+    "adapter=existing": ["adapter.path=x"],
+    "data=image_folder": ["data.path=x"],
     "data=csv": ["data.train=x.csv"],
     "data=jsonl": ["data.train=x.jsonl"],
     "data=parquet": ["data.train=x.parquet"],
     "model=local": ["model.path=x"],
+    "model=module": ["model.class_path=pipeline.own.cnn.Cnn"],
+    "model=pt2": ["model.path=x.pt2"],
     "model=gpt3_175b": LOOK,
     "model=llama3_70b": LOOK,
     "model=llama3_8b": LOOK,

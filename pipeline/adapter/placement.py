@@ -15,6 +15,7 @@ from pipeline.placement import Module, Placement
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
+    from torch import Tensor
 
 __all__ = ["place", "show"]
 
@@ -52,14 +53,15 @@ def show(placement: Placement) -> None:
         if module.trainable:
             pattern = re.sub(r"\.\d+\.", ".*.", module.name)
             rank = f" r={module.r}" if module.r else ""
-            what = f"{module.kind}{rank}" if module.kind else f"{module.role} in full"
+            full = "bias trained" if module.why == "bias" else f"{module.role} in full"
+            what = f"{module.kind}{rank}" if module.kind else full
             lines.setdefault((pattern, what), []).append(module)
     for (pattern, what), same in lines.items():
         count = sum(module.trainable for module in same)
         log.info("    %-48s %3d x %-14s %12s", pattern, len(same), what, f"{count:,}")
     total = placement.trainable + placement.frozen
     log.info(
-        "    %s of %s parameters train (%.2g %%); adapters on %d of %d modules with parameters",
+        "    %s of %s parameters train (%.3g %%); adapters on %d of %d modules with parameters",
         f"{placement.trainable:,}",
         f"{total:,}",
         100 * placement.trainable / total,
@@ -85,7 +87,7 @@ class _Reader:
             above, _, last = path.rpartition(".")
             home = self.homes.of(above)
             counts = self.trainable if value.requires_grad else self.frozen
-            counts[home] = counts.get(home, 0) + value.numel()
+            counts[home] = counts.get(home, 0) + _size(value)
             if value.requires_grad:
                 self.trained.setdefault(home, last)
 
@@ -151,8 +153,15 @@ class _Reader:
             asked = getattr(self.settings, "modules_to_save", None)
             return f"modules_to_save: {_target(asked, inside[-1])}"
         if trainable:
-            return self.trained[name]
+            told = getattr(self.settings, "reason", None)  # PEFT's kinds have none
+            return str(told(name, self.trained[name]) if told else self.trained[name])
         return "no target names it" if frozen else "no parameters of its own"
+
+
+def _size(value: Tensor) -> int:
+    """Return how many weights a parameter stands for; two of four bits are kept in a byte."""
+    packed = type(value).__name__ == "Params4bit"
+    return value.numel() * (2 * value.element_size() if packed else 1)
 
 
 def _setting(layer: nn.Module, name: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError, among, nearest
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_adapted", "check_names", "unsupported"]
 
-_SPECIAL = ("all-linear",)
 _SHOWN = 6
 _ADAPTABLE = ("Linear", "Conv1D", "Conv1d", "Conv2d", "Conv3d", "Embedding", "MultiheadAttention")
 
@@ -31,8 +30,7 @@ def check_names(
     """
     modules = {name: type(module).__name__ for name, module in model.named_modules() if name}
     adaptable, every = _ends(modules, _ADAPTABLE), _ends(modules, None)
-    if target_modules not in _SPECIAL:
-        _check("target_modules", target_modules, modules, adaptable)
+    _check("target_modules", target_modules, modules, adaptable)
     _check("exclude_modules", exclude_modules or (), modules, every)
     _check("modules_to_save", modules_to_save or (), modules, every)
 
@@ -68,7 +66,7 @@ def check_adapted(
     adapted: Sequence[str],
     target_modules: Sequence[str] | str,
     layers_to_transform: Sequence[int] | None,
-    patterns: Sequence[str],
+    patterns: Mapping[str, Iterable[str]],
 ) -> None:
     """Refuse a setting that touches none of the modules that were adapted in the end.
 
@@ -76,7 +74,7 @@ def check_adapted(
         adapted: Names of the modules that carry an adapter.
         target_modules: Each of a list must have one of them.
         layers_to_transform: So must each of these blocks.
-        patterns: And each key of `rank_pattern` and `alpha_pattern`.
+        patterns: And each of these, by the setting that has it, such as `rank_pattern`.
 
     Raises:
         StageError: Names the setting and the modules that were adapted.
@@ -90,8 +88,9 @@ def check_adapted(
             if not any(f".{number}." in name for name in adapted)
         ),
         *(
-            f"rank_pattern or alpha_pattern: {key!r}"
-            for key in patterns
+            f"{setting}: {key!r}"
+            for setting, keys in patterns.items()
+            for key in keys
             # As PEFT reads them (peft.utils.get_pattern_key).
             if not any(re.match(rf"(.*\.)?({key})$", name) for name in adapted)
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -68,5 +69,8 @@ def same_texts(found: Mapping[str, Raw], columns: Sequence[str]) -> list[tuple[s
 
 
 def _key(value: object) -> object:
-    """Return what equal values have in common: lists of words cannot be kept in a set."""
-    return value if isinstance(value, str) else repr(value)
+    """Return what equal values have in common: lists of words cannot be kept in a set.
+
+    Of images, whose bytes are many, that is a digest.
+    """
+    return value if isinstance(value, str) else hashlib.sha256(repr(value).encode()).digest()

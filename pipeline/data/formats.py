@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.data.lines import LONGEST, Lines
+from pipeline.data.named import with_names
 from pipeline.rows import Rows
 
 __all__ = ["read_csv", "read_json_lines", "read_parquet"]
@@ -143,10 +144,10 @@ def _shortened(value: object) -> str:
 
 
 def read_parquet(path: Path, wanted: Collection[str]) -> Rows:
-    """Read Parquet, as pandas, Arrow or Spark write it; of its columns only `wanted`.
+    """Read Parquet, as pandas, Arrow, Spark or `datasets` write it; of its columns only `wanted`.
 
     Raises:
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or a label in it has no name.
     """
     import pyarrow
     from pyarrow import parquet
@@ -158,8 +159,21 @@ def read_parquet(path: Path, wanted: Collection[str]) -> Rows:
                 raise ValueError(f"has the column {twice[0]!r} twice")
             there = [name for name in dict.fromkeys(wanted) if name in names]
             table = file.read(columns=there)
-            columns = {name: table[name].to_pylist() for name in there}
+            described = _described(file.schema_arrow)
+            columns = {
+                name: with_names(table[name].to_pylist(), described.get(name)) for name in there
+            }
             rows = file.metadata.num_rows
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"is damaged: {' '.join(str(error).split())}") from error
     return Rows(names=names, columns=columns, places=range(1, rows + 1))
+
+
+def _described(schema: Any) -> Mapping[str, Any]:
+    """Return what `datasets` wrote of each column beside its type: the names of labels."""
+    if b"huggingface" not in (schema.metadata or {}):
+        return {}
+    from datasets import Features
+
+    described: Mapping[str, Any] = Features.from_arrow_schema(schema)
+    return described

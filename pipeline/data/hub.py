@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.commits import known_commit
 from pipeline.data.drawn import Drawn
+from pipeline.data.named import with_names
 from pipeline.data.table import SPLITS
 from pipeline.errors import StageError, among
 from pipeline.hub_cache import assert_cache_can_be_written
@@ -24,6 +25,8 @@ __all__ = ["Hub"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hub(Drawn):
     """A data set by its id. Data only: the hub's loading scripts are never run.
+
+    Names of labels are kept, also those in lists.
 
     To look at it is to download it once, as `run` would: its labels are in its rows.
     """
@@ -87,27 +90,25 @@ class Hub(Drawn):
 
     def _raw(self, split: str, table: Dataset, origin: str) -> Raw:
         names = tuple(table.column_names)
-        columns = {name: list(table[name]) for name in self.wanted if name in names}
-        label = self.label_column
-        feature = table.features.get(label)
-        if label is not None and hasattr(feature, "int2str"):
-            numbers = columns[label]
-            columns[label] = [
-                _word(number, feature, f"data.{split}: {origin} row {row}")
-                for row, number in enumerate(numbers, start=1)
-            ]
+        columns = {}
+        for name in self.wanted:
+            if name in names:
+                try:
+                    columns[name] = with_names(list(_saved(table, name)), table.features[name])
+                except ValueError as error:
+                    raise StageError(f"data.{split}: {origin} {error}") from error
         rows = Rows(names=names, columns=columns, places=range(1, len(table) + 1))
         return Raw(rows=rows, key=f"data.{split}", origin=origin, revision=_revision(table))
 
 
-def _word(number: object, feature: object, where: str) -> object:
-    """Return the name of a label in place of its number."""
-    if number == -1:
-        raise StageError(
-            f"{where}: label is hidden (-1); choose a split with labels, or null to take rows of "
-            "the training rows"
-        )
-    return None if number is None else feature.int2str(number)  # type: ignore[attr-defined]  # a ClassLabel
+def _saved(table: Dataset, name: str) -> Sequence[object]:
+    """Return the values of a column; images as they were saved, not decoded."""
+    from datasets import Image
+
+    if isinstance(table.features[name], Image):
+        table = table.cast_column(name, Image(decode=False))
+    column: Sequence[object] = table[name]
+    return column
 
 
 def _revision(table: Dataset) -> str | None:

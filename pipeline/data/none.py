@@ -23,8 +23,8 @@ class NoRows:
     """Outputs of the head; of no account for a task whose head has no output a label."""
 
     def __post_init__(self) -> None:
-        if self.num_labels < 2:
-            raise ValueError(f"num_labels must be at least 2, got {self.num_labels}")
+        if self.num_labels < 1:
+            raise ValueError(f"num_labels must be at least 1, got {self.num_labels}")
 
     def run(self, given: BaseModel, folder: Path) -> Examples:
         numbers = range(self.num_labels) if task_named(given.task).labelled else ()

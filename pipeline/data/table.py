@@ -13,7 +13,7 @@ from pipeline.artifacts import Examples
 from pipeline.data.checks import check_columns, same_texts
 from pipeline.errors import StageError
 from pipeline.rows import Raw
-from pipeline.tasks import trainable_task
+from pipeline.tasks import task_named
 from pipeline.tasks.labels import alike
 from pipeline.tasks.wanted import Wanted
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from pipeline.artifacts import BaseModel
-    from pipeline.tasks import TrainableTask
+    from pipeline.tasks import Task
 
 __all__ = ["SPLITS", "Asked", "Columns"]
 
@@ -91,7 +91,7 @@ class Asked(ABC):
     def run(self, given: BaseModel, folder: Path) -> Examples:
         task, wanted = self._ready(given)
         checked = self._checked(task, wanted)
-        _warn(checked, tuple(self.inputs.values()))
+        _warn(checked, tuple(self.inputs.values()), "texts" if task.reads == "text" else "images")
         lengths: dict[str, list[int]] = {}
         for split in SPLITS:
             table = _encode(checked, split, task, wanted, given)
@@ -115,13 +115,13 @@ class Asked(ABC):
         task, wanted = self._ready(given)
         return self._made(self._checked(task, wanted), given.task, folder, {})
 
-    def _ready(self, given: BaseModel) -> tuple[TrainableTask, Wanted]:
-        task = trainable_task(given.task)
+    def _ready(self, given: BaseModel) -> tuple[Task, Wanted]:
+        task = task_named(given.task)
         wanted = Wanted(inputs=self.inputs, label=self.label_column, max_length=self.at_most)
         task.check_settings(wanted, given)
         return task, wanted
 
-    def _checked(self, task: TrainableTask, wanted: Wanted) -> _Checked:
+    def _checked(self, task: Task, wanted: Wanted) -> _Checked:
         """Read all rows and check them.
 
         Raises:
@@ -186,9 +186,7 @@ class Columns(Asked):
         return self.max_length
 
 
-def _encode(
-    checked: _Checked, split: str, task: TrainableTask, wanted: Wanted, base: BaseModel
-) -> Dataset:
+def _encode(checked: _Checked, split: str, task: Task, wanted: Wanted, base: BaseModel) -> Dataset:
     from datasets import Dataset
 
     origin, chosen = checked.rows[split]
@@ -208,7 +206,8 @@ def _check_known(
         StageError: Most tokens are unknown; the message has their share.
     """
     unknown = tokenizer.unk_token_id
-    if unknown is None:
+    others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id)
+    if unknown is None or unknown in others:  # GPT-2 reads bytes, and knows them all
         return
     frame = tokenizer.num_special_tokens_to_add(pair=pair)
     words = sum(max(len(row) - frame, 0) for row in rows)
@@ -223,13 +222,14 @@ def _check_known(
         log.warning("    %s", said)
 
 
-def _warn(checked: _Checked, columns: Sequence[str]) -> None:
-    """Say what is no mistake for certain, but often one."""
+def _warn(checked: _Checked, columns: Sequence[str], what: str) -> None:
+    """Say what is no mistake for certain, but often one; `what` the inputs are."""
     for one, other, count in same_texts(checked.found, columns):
         log.warning(
-            "    %d of %d texts of data.%s are in data.%s as well: its metrics will flatter",
+            "    %d of %d %s of data.%s are in data.%s as well: its metrics will flatter",
             count,
             len(checked.found[other]),
+            what,
             other,
             one,
         )

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Examples, ExportedModel, TrainedModel
 from pipeline.errors import CheckError
-from pipeline.tasks import task_named, trainable_task
+from pipeline.tasks import task_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
     from pipeline.artifacts import BaseModel
 
@@ -104,20 +103,23 @@ class Onnx:
         from pipeline.export.graph import fold, gather, save, trace
         from pipeline.export.parity import Parity
         from pipeline.export.picture import Architecture, bare, operations, with_operations
+        from pipeline.export.switch import changes_base, switchable
         from pipeline.export.updates import with_updates
 
         base, files = trained.adapted.base, folder / "onnx"
-        task = trainable_task(base.task)
+        task = task_named(base.task)
         model = trained.load()
         _check_finite(model)
         files.mkdir()
-        parity = Parity(task, examples.load("test"), task.collate(base), self.tolerance)
+        parity = Parity(
+            task, examples.load("test"), task.collate(base), self.tolerance, examples.labels
+        )
         sample = parity.sample
         axes = task.dynamic_axes(tuple(sample))
-        adapted, view, merged, base_view = (
-            files / name
-            for name in ("adapted.onnx", "adapted.view.onnx", "merged.onnx", "base.view.onnx")
+        adapted, view, base_view = (
+            files / name for name in ("adapted.onnx", "adapted.view.onnx", "base.view.onnx")
         )
+        origin = base.load(examples.labels) if changes_base(model) else None
         plain = base.architecture(examples.labels)
         before = Architecture(plain, sample, axes, opset=self.opset)
         flat = trace(model, sample, axes, opset=self.opset)
@@ -128,6 +130,7 @@ class Onnx:
             model,
             trained.adapted.folder,
             trained.folder,
+            origin,
         )
         placement.save(folder / "placement.json")
         title = type(plain).__name__
@@ -140,18 +143,24 @@ class Onnx:
         save(drawn, base_view, weights=None)
         del flat, folded, drawn, before, plain
         parity.reference(model)
-        parity.effect_of_adapter(model, must_differ=True)
-
-        _save_transformers(model.merge_and_unload(), base, folder / "merged")
-        shutil.copytree(trained.folder, folder / "adapter")
+        if (switch := switchable(model, origin)) is not None:
+            parity.effect_of_adapter(switch, must_differ=True)
+        del switch, origin
+        formats = {"adapted": adapted, **_folders(model, trained, folder)}
         del model
         # What was written is what is asked: both folders are loaded as a user would load them.
-        plain = base.load_merged(folder / "merged")
-        parity.torch_model("merged/", plain)
-        parity.torch_model("adapter/", base.load_adapter(examples.labels, folder / "adapter"))
-        save(trace(plain, sample, axes, opset=self.opset), merged, weights="merged.onnx.data")
-        for file in (adapted, view, merged):
-            parity.onnx_file(file)
+        if "merged_model" in formats:
+            plain = base.load_merged(formats["merged_model"])
+            parity.torch_model("merged/", plain)
+            formats["merged"] = files / "merged.onnx"
+            flat = trace(plain, sample, axes, opset=self.opset)
+            save(flat, formats["merged"], weights="merged.onnx.data")
+            del plain, flat
+        if "adapter" in formats:
+            parity.torch_model("adapter/", base.load_adapter(examples.labels, formats["adapter"]))
+        for file in (adapted, view, formats.get("merged")):
+            if file is not None:
+                parity.onnx_file(file)
 
         report = parity.report()
         report.save(folder / "parity.json")
@@ -162,10 +171,7 @@ class Onnx:
             view=view,
             base_view=base_view,
             placement=folder / "placement.json",
-            adapted=adapted,
-            merged=merged,
-            merged_model=folder / "merged",
-            adapter=folder / "adapter",
+            **formats,
             parity=folder / "parity.json",
             largest_difference=report.largest_difference,
             test_metrics={
@@ -182,15 +188,31 @@ def _check_finite(model: PeftModel) -> None:
         )
 
 
-def _save_transformers(model: PreTrainedModel, base: BaseModel, folder: Path) -> None:
-    model.save_pretrained(folder)
-    task_named(base.task).save_processor(base, folder)
+def _folders(model: PeftModel, trained: TrainedModel, folder: Path) -> dict[str, Path]:
+    """Write the folders that users load, by the fields of `ExportedModel`.
+
+    The model is of no use afterwards.
+    """
+    from pipeline.export.merging import merged
+
+    found = {}
+    # A model that was trained in full is what the merged folder holds, and no adapter.
+    if not getattr(model, "everything_trains", False):
+        found["adapter"] = folder / "adapter"
+        shutil.copytree(trained.folder, found["adapter"])
+    if (whole := merged(model)) is not None:
+        found["merged_model"] = folder / "merged"
+        whole.save_pretrained(found["merged_model"])
+        base = trained.adapted.base
+        task_named(base.task).save_processor(base, found["merged_model"])
+    return found
 
 
 def _facts(trained: TrainedModel, model: PeftModel) -> Mapping[str, str]:
     """Return what a reader of the graph wants to know about the run."""
     settings = model.peft_config["default"].to_dict()
-    shown = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora")
+    shown = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora",
+             "non_linearity")  # fmt: skip
     targets = settings.get("target_modules")
     if isinstance(targets, set | list | tuple):
         settings["target_modules"] = ", ".join(sorted(targets))

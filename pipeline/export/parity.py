@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor, nn
 
-    from pipeline.tasks import Collate, TrainableTask
+    from pipeline.tasks import Collate, Task
 
     Answer = Callable[[Mapping[str, Tensor]], np.ndarray]
 
@@ -55,10 +55,16 @@ class Parity:
     """Collects the answers of each format, and compares them with the reference's."""
 
     def __init__(
-        self, task: TrainableTask, test: Dataset, collate: Collate, tolerance: float
+        self,
+        task: Task,
+        test: Dataset,
+        collate: Collate,
+        tolerance: float,
+        labels: Sequence[str] = (),
     ) -> None:
         self._task, self._test, self._collate = task, test, collate
         self._tolerance = tolerance
+        self._labels = labels
         self._order = np.argsort(np.asarray(test["length"]), kind="stable")
         # Two lengths, so that there is padding and the model makes a mask.
         pair = self._order[[len(self._order) // 4, len(self._order) // 2]]
@@ -159,7 +165,7 @@ class Parity:
             if number < len(self._expected):
                 differences.append(_difference(self._expected[number], logits, batch))
             judged += self._task.judged(torch.from_numpy(logits), labels)
-        return _Found(differences=differences, metrics=self._task.metrics(judged))
+        return _Found(differences=differences, metrics=self._task.metrics(judged, self._labels))
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
         """Give the whole test split, rows of similar length together, with labels."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from peft.tuners.adalora import AdaLoraLayer
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
@@ -26,7 +27,13 @@ _PREFIX = "base_model.model."
 
 
 @torch.no_grad()
-def with_updates(placement: Placement, model: PeftModel, before: Path, after: Path) -> Placement:
+def with_updates(
+    placement: Placement,
+    model: PeftModel,
+    before: Path,
+    after: Path,
+    origin: nn.Module | None = None,
+) -> Placement:
     """Return the placement with the norm of each module's update.
 
     For a module with LoRA that is the Frobenius norm of the difference between what merging would
@@ -39,10 +46,13 @@ def with_updates(placement: Placement, model: PeftModel, before: Path, after: Pa
         model: With the trained adapter, not merged. Unchanged in the end.
         before: Folder of the adapter as training found it.
         after: Folder of the trained adapter.
+        origin: The base model as it was, if training changed its own weights.
     """
     inner = model.get_base_model()
     body = f"{getattr(inner, 'base_model_prefix', '')}."
     started, ended = _saved(before), _saved(after)
+    if origin is not None:
+        started = {f"{_PREFIX}{name}": v for name, v in origin.named_parameters()} | started
 
     def measured(module: Module) -> Module:
         if module.role == "adapted":
@@ -80,6 +90,8 @@ def _adapter(
     """Return the norms of the update and of the frozen weights; None when they are not known."""
     if layer is None or not hasattr(layer, "merge"):
         return None
+    if isinstance(layer, AdaLoraLayer):  # its ranks are fewer now; the middle matrix starts at zero
+        return _merged(layer)
     if isinstance(layer, LoraLayer):
         if layer.lora_variant:  # DoRA: what it adds is no product of A and B alone
             return _merged(layer) if _starts_at_zero(started, prefix) else None
@@ -117,18 +129,23 @@ def _starts_at_zero(started: Mapping[str, Tensor], prefix: str) -> bool:
 
 def _merged(layer: BaseTunerLayer) -> tuple[float, float] | None:
     """Return the same of an adapter that starts from nothing, from what merging adds."""
-    frozen = list(layer.get_base_layer().parameters(recurse=False))
+    base = layer.get_base_layer()
+    frozen = list(base.parameters(recurse=False))
     before = [value.detach().clone() for value in frozen]
     differences: list[Tensor] = []
     try:
         layer.merge()
-        differences = [value - old for value, old in zip(frozen, before, strict=True)]
+        merged = list(layer.get_base_layer().parameters(recurse=False))
+        differences = [value - old for value, old in zip(merged, before, strict=True)]
     except (NotImplementedError, ValueError):
         return None
     finally:
         for value, old in zip(frozen, before, strict=True):
             value.copy_(old)  # taking a sum apart again would leave rounding behind
-        layer.merged_adapters.clear()
+        if layer.get_base_layer() is base:
+            layer.merged_adapters.clear()
+        else:
+            layer.unmerge()  # layer norms change places with those that were trained
     return _norm(differences), _norm(before)
 
 
@@ -153,6 +170,6 @@ def _norm(tensors: list[Tensor]) -> float:
     return math.hypot(*(float(torch.linalg.vector_norm(value.double())) for value in tensors))
 
 
-def _saved(folder: Path) -> Mapping[str, Tensor]:
+def _saved(folder: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = load_file(folder / "adapter_model.safetensors")
     return tensors

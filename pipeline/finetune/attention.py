@@ -38,6 +38,13 @@ def _attend(
 ) -> tuple[Tensor, None]:
     with torch.autocast(query.device.type, enabled=False):
         found, _ = sdpa_attention_forward(
-            module, query.float(), key.float(), value.float(), *args, **kwargs
+            module,
+            *map(_in_float32, (query, key, value, *args)),
+            **{name: _in_float32(given) for name, given in kwargs.items()},
         )
     return found.to(query.dtype), None
+
+
+def _in_float32(given: Any) -> Any:
+    """Return a mask of numbers, or what T5 adds for positions, as query and key are."""
+    return given.float() if isinstance(given, torch.Tensor) and given.is_floating_point() else given

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.finetune.watch import Watch
-    from pipeline.tasks import Collate, TrainableTask
+    from pipeline.tasks import Collate, Task
 
 __all__ = ["Engine"]
 
@@ -40,7 +40,8 @@ class Engine(Watched, Resumable, Optimizing):
         *,
         model: PeftModel,
         args: transformers.TrainingArguments,
-        task: TrainableTask,
+        task: Task,
+        labels: Sequence[str],
         batches: Batches,
         tables: tuple[Dataset, Dataset],
         collate: Collate,
@@ -60,6 +61,7 @@ class Engine(Watched, Resumable, Optimizing):
         self.watch = watch
         watch.engine = self
         self.task = task
+        self.labels = labels
         self.batches = batches
         self.model_accepts_loss_kwargs = True  # the loss is over the whole step: do not divide it
 
@@ -140,7 +142,7 @@ class Engine(Watched, Resumable, Optimizing):
             for numbers, each, _ in parts
             for row, judged in zip(numbers, each, strict=True)
         }
-        scores = self.task.metrics([of_row[row] for row in sorted(of_row)])
+        scores = self.task.metrics([of_row[row] for row in sorted(of_row)], self.labels)
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         metrics["eval_loss"] = math.fsum(loss for *_, loss in parts)
         self.evaluating = False

@@ -40,9 +40,13 @@ def out_of_memory(
         rows.remember(folder)
         return OutOfMemoryError(f"finetune: {rows.ran_out}; the same command does that")
     where = "evaluating" if evaluating else "training"
+    size, shorter = "", ""
+    if engine.task.reads == "text":
+        size = f", of up to {examples.longest} tokens"
+        shorter = "lower data.max_length, or "
     return OutOfMemoryError(
-        f"finetune: out of memory while {where} with one row at once, of up to {examples.longest} "
-        f"tokens: {_in_use(args.device)}; lower data.max_length, or choose a smaller model"
+        f"finetune: out of memory while {where} with one row at once{size}: "
+        f"{_in_use(args.device)}; {shorter}choose a smaller model"
     )
 
 

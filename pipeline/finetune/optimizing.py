@@ -69,6 +69,30 @@ class Allocator(transformers.TrainerCallback):  # type: ignore[misc]  # transfor
         """Whether the model has AdaLoRA in it."""
         return isinstance(self._model, AdaLoraModel)
 
+    def on_train_begin(
+        self,
+        args: transformers.TrainingArguments,
+        state: transformers.TrainerState,
+        control: transformers.TrainerControl,
+        **_: Any,
+    ) -> None:
+        """Tell AdaLoRA how many steps there are.
+
+        Raises:
+            StageError: Fewer than it takes to warm up and to settle.
+        """
+        if not isinstance(self._model, AdaLoraModel):
+            return
+        settings = self._model.peft_config["default"]
+        if settings.tinit + settings.tfinal >= state.max_steps:
+            raise StageError(
+                f"adapter: tinit {settings.tinit} and tfinal {settings.tfinal} leave none of the "
+                f"{state.max_steps} steps of finetune to share out ranks in; lower them, or train "
+                "longer"
+            )
+        settings.total_step = state.max_steps
+        self._model.rankallocator.set_total_step(state.max_steps)
+
     def on_optimizer_step(
         self,
         args: transformers.TrainingArguments,

@@ -34,7 +34,7 @@ def make_ready(
         MachineError: There is no such device, no such precision, or no tensorboard.
     """
     weights = looking or bool(adapted.base.weights)
-    if reason := why_untrainable(adapted.base.task, weights=weights):
+    if reason := why_untrainable(weights=weights):
         raise StageError(reason)
     if not looking:
         _assert_rows(examples)

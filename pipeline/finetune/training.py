@@ -26,7 +26,7 @@ from pipeline.finetune.stopping import Stop
 from pipeline.finetune.watch import Watch
 from pipeline.finetune.work import describe
 from pipeline.memory import RowsAtOnce, forget, is_out_of_memory, remembered
-from pipeline.tasks import trainable_task
+from pipeline.tasks import task_named
 from pipeline.tasks.head import check_head_trains
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def train(
         items=table["items"] if "items" in table.column_names else None,
     )
     arguments.gradient_accumulation_steps = batches.micro_batches
-    task = trainable_task(examples.task)
+    task = task_named(examples.task)
     if task.labelled:
         check_head_trains(model)
     if device == "cpu" and precision == "bf16":
@@ -104,6 +104,7 @@ def train(
         model=model,
         args=arguments,
         task=task,
+        labels=examples.labels,
         batches=batches,
         tables=(table, examples.load("validation")),
         collate=task.collate(adapted.base),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifacts import BaseModel
 from pipeline.errors import MachineError, StageError
+from pipeline.fit import outside_body
+from pipeline.model.bytes_tokenizer import WORDS, bytes_tokenizer, special_tokens
 from pipeline.model.config_file import check_fields, check_model_type
 from pipeline.model.folder import Source, from_folder
+from pipeline.model.images import check_packages, plain_processor
 from pipeline.model.words import check_room
 from pipeline.tasks import task_named
 
@@ -19,15 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FromConfig"]
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-_BYTES = 256
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FromConfig(Source):
     """An architecture without a past: for tests, and to look at a shape of any size.
 
-    Its tokenizer reads text byte by byte, so nothing need be downloaded for it.
+    Its tokenizer reads text byte by byte, and its image processor brings images to the config's
+    size, so nothing need be downloaded for it.
     """
 
     name: str
@@ -58,15 +59,13 @@ class FromConfig(Source):
 
     def _made(self, folder: Path, *, look: bool) -> BaseModel:
         check_model_type(self.model_type, "model.model_type")
+        check_packages(self.model_type, task_named(self.task))
         check_fields(self.config, "model.config")
-        tokenizer = _bytes_tokenizer()
-        config = self._described(len(tokenizer))
-        check_room(tokenizer, config, "model.config")
+        config = self._described()
+        images = task_named(self.task).reads == "images"
+        processor = plain_processor(config) if images else self._tokenizer(config)
         config.save_pretrained(folder)
-        tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
-        if getattr(config, "type_vocab_size", 0) < 2:  # no embedding for a text's number in a pair
-            tokenizer.model_input_names = ["input_ids", "attention_mask"]
-        tokenizer.save_pretrained(folder)
+        processor.save_pretrained(folder)
         asked: Source = self
         if look or self.weights == "none":
             asked = Source(task=self.task, dropout=self.dropout, weights="none")
@@ -83,15 +82,33 @@ class FromConfig(Source):
             look=look,
         )
 
-    def _described(self, words: int) -> PretrainedConfig:
+    def _tokenizer(self, config: PretrainedConfig) -> PreTrainedTokenizerFast:
+        """Return one that frames texts only where nothing is to be written after them."""
+        frame: Literal["both", "end", "none"] = "end" if config.is_encoder_decoder else "none"
+        tokenizer = bytes_tokenizer("both" if task_named(self.task).labelled else frame)
+        check_room(tokenizer, config, "model.config")
+        tokenizer.model_max_length = getattr(config, "max_position_embeddings", 512)
+        if getattr(config, "type_vocab_size", 0) < 2:  # no embedding for a text's number in a pair
+            tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        return tokenizer
+
+    def _described(self) -> PretrainedConfig:
         """Return the config, of which a model can be built for this task."""
         import torch
         import transformers
 
-        fields = {"vocab_size": words, "pad_token_id": 0, **self.config}
-        auto_class = getattr(transformers, task_named(self.task).auto_class)
+        task = task_named(self.task)
+        fields: dict[str, Any] = {}
+        if task.reads == "text":
+            fields = {"vocab_size": WORDS, "pad_token_id": 0}
+        if not task.labelled:  # it writes text
+            decodes = bool(transformers.CONFIG_MAPPING[self.model_type]().is_encoder_decoder)
+            fields |= special_tokens(decodes=decodes)
+        auto_class = getattr(transformers, task.auto_class)
         try:
-            config: PretrainedConfig = transformers.AutoConfig.for_model(self.model_type, **fields)
+            config: PretrainedConfig = transformers.AutoConfig.for_model(
+                self.model_type, **{**fields, **self.config}
+            )
             with torch.device("meta"):
                 model = auto_class.from_config(config)
         except Exception as error:  # whatever a class of transformers makes of impossible sizes
@@ -118,7 +135,15 @@ class FromConfig(Source):
         model = getattr(transformers, task.auto_class).from_config(config)
         transformers.utils.logging.disable_progress_bar()  # it is done in a blink
         # A head with an output a label is made when the labels are known.
-        (model.base_model if task.labelled else model).save_pretrained(folder)
+        whole = model.base_model if task.labelled else model
+        if isinstance(whole, transformers.PreTrainedModel):
+            whole.save_pretrained(folder)
+            return
+        # The body is a module of timm, which transformers saves by way of its own around it.
+        values = model.state_dict()
+        head = outside_body(model, values)
+        kept = {name: value for name, value in values.items() if name not in head}
+        model.save_pretrained(folder, state_dict=kept)
 
 
 def _check_memory(parameters: int) -> None:
@@ -130,25 +155,3 @@ def _check_memory(parameters: int) -> None:
             f"model.weights: {parameters:,} random weights take {needed / 1e9:.1f} GB, and "
             f"{there / 1e9:.1f} GB of memory are free; use model.weights=none to look at the model"
         )
-
-
-def _bytes_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer whose words are the 256 bytes, framed by [CLS] and [SEP]."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    assert len(letters) == _BYTES
-    words = {word: number for number, word in enumerate([*_SPECIAL, *letters])}
-    inner = Tokenizer(models.BPE(vocab=words, merges=[], unk_token="[UNK]"))  # noqa: S106 - no password
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", words["[CLS]"]), ("[SEP]", words["[SEP]"])],
-    )
-    names = ("pad_token", "unk_token", "cls_token", "sep_token")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, **dict(zip(names, _SPECIAL, strict=True))
-    )

@@ -12,6 +12,7 @@ from pipeline.artifacts import BaseModel, HashedFile
 from pipeline.errors import StageError
 from pipeline.fit import check_header
 from pipeline.model.config_file import check_model_type, read_config
+from pipeline.model.images import TIMM, check_images, check_packages, load_processor
 from pipeline.model.weight_files import weight_files
 from pipeline.model.words import check_room, load_tokenizer
 from pipeline.seal import sha256
@@ -56,10 +57,11 @@ def from_folder(
     allow_pickle: bool,
     look: bool = False,
 ) -> BaseModel:
-    """Check `source`, hash its weights, and save its config and tokenizer into `folder`.
+    """Check `source`, hash its weights, and save what a model needs besides them into `folder`.
 
     Args:
-        source: Folder with `config.json`, a tokenizer and, unless `asked` wants none, weights.
+        source: Folder with `config.json`, what makes the model's inputs and, unless `asked` wants
+            none, weights.
         folder: The stage's own folder.
         told: Where the model comes from, for the record.
         name: What to call it in files that leave this machine.
@@ -74,15 +76,16 @@ def from_folder(
             author.
     """
     fields = read_config(source)
-    check_model_type(fields.get("model_type"), f"model: {source / 'config.json'}")
+    model_type = fields.get("model_type", TIMM if "pretrained_cfg" in fields else None)
+    check_model_type(model_type, f"model: {source / 'config.json'}")
+    task = task_named(asked.task)
+    check_packages(model_type, task)
     files = weight_files(source, allow_pickle=allow_pickle) if asked.weights == "full" else ()
     config = _config(source, asked.dropout)
-    tokenizer = load_tokenizer(source)
-    check_room(tokenizer, config, f"model: {source}")
-    _ensure_padding(tokenizer, config, source)
+    images = task.reads == "images"
+    processor = load_processor(source, fields) if images else _tokenizer(source, config)
     config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    task = task_named(asked.task)
+    processor.save_pretrained(folder)
     bare = BaseModel(
         folder=folder,
         weights=(),
@@ -95,6 +98,8 @@ def from_folder(
         problem_type=task.problem_type,
     )
     model = buildable(bare, str(source / "config.json"), labelled=task.labelled)
+    if images:
+        check_images(task, bare, model, f"model: {source}")
     if files:
         check_header(model, files, new_head=task.labelled)
     if look:
@@ -149,9 +154,16 @@ def _config(source: Path, dropout: float | None) -> PretrainedConfig:
         raise StageError(f"model: {source / 'config.json'}: {_one_line(error)}") from error
     if dropout is not None:
         for key in vars(config):
-            if key.endswith(("dropout", "dropout_prob", "_pdrop")):
+            if key.endswith(("dropout", "dropout_prob", "dropout_rate", "_pdrop")):
                 setattr(config, key, dropout)
     return config
+
+
+def _tokenizer(source: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(source)
+    check_room(tokenizer, config, f"model: {source}")
+    _ensure_padding(tokenizer, config, source)
+    return tokenizer
 
 
 def _ensure_padding(

@@ -1,8 +1,8 @@
 """What a model is for. One module a task; nothing outside this package asks which.
 
 Every task knows the head, an example to trace the model with, and which axes of its inputs vary:
-enough to adapt a model and to draw it. A task that can also be trained knows how rows become
-tokens, how examples become a batch, the loss and the metrics.
+enough to adapt a model and to draw it. To train one it knows what rows must hold, how they become
+numbers and batches, the loss and the metrics.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pipeline.errors import ConfigError, StageError, among
+from pipeline.errors import ConfigError, among
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +22,18 @@ if TYPE_CHECKING:
     from pipeline.rows import Raw
     from pipeline.tasks.wanted import Wanted
 
-__all__ = [
-    "NAMES",
-    "TRAINABLE",
-    "Collate",
-    "Task",
-    "TrainableTask",
-    "task_named",
-    "trainable_task",
-    "why_untrainable",
-]
+__all__ = ["NAMES", "Collate", "Task", "task_named", "why_untrainable"]
 
-NAMES = ("causal_lm", "sequence_classification")
+NAMES = (
+    "causal_lm",
+    "image_classification",
+    "multi_label_classification",
+    "regression",
+    "seq2seq",
+    "sequence_classification",
+    "token_classification",
+)
 """The modules of this package that are a task."""
-TRAINABLE = ("sequence_classification",)
-"""Those whose task is a `TrainableTask`."""
 
 Collate = Callable[[Sequence[Mapping[str, Any]]], "dict[str, Tensor]"]
 """Pads examples to the longest of them and stacks them into tensors."""
@@ -72,10 +69,6 @@ class Task(Protocol):
     def dynamic_axes(self, inputs: Sequence[str]) -> dict[str, dict[int, str]]:
         """Return the named free axes of each model input, for the ONNX export."""
         ...
-
-
-class TrainableTask(Task, Protocol):
-    """A task that rows of data can teach."""
 
     best_metric: str
     """The metric that chooses the best checkpoint."""
@@ -160,8 +153,13 @@ class TrainableTask(Task, Protocol):
         """Return, for each row of a batch, the little that the metrics need to know of it."""
         ...
 
-    def metrics(self, judged: Sequence[Any]) -> dict[str, float]:
-        """Return the metrics of the rows that were judged."""
+    def metrics(self, judged: Sequence[Any], names: Sequence[str] = ()) -> dict[str, float]:
+        """Return the metrics of the rows that were judged.
+
+        Args:
+            judged: Of each row.
+            names: What the head's outputs stand for, if that is known.
+        """
         ...
 
 
@@ -175,34 +173,13 @@ def task_named(name: str) -> Task:
     return task
 
 
-def trainable_task(name: str) -> TrainableTask:
-    """Return the task, to train it or to measure it; imports the libraries it needs.
-
-    Raises:
-        ConfigError: There is no such task; the message lists those there are.
-        StageError: It cannot be trained; the message says what can be done with it.
-    """
-    if reason := why_untrainable(name):
-        raise StageError(reason)
-    task: TrainableTask = _made(name)
-    return task
-
-
-def why_untrainable(name: str, *, weights: bool = True) -> str | None:
-    """Return in a sentence why no model for this task can be trained, or None if it can.
+def why_untrainable(*, weights: bool) -> str | None:
+    """Return in a sentence why a model cannot be trained, or None if it can.
 
     Args:
-        name: Of the task.
-        weights: Whether the model has any.
+        weights: Whether it has any.
     """
-    if not weights:
-        return "model.weights=none has no values to train; use finetune=none"
-    if name in NAMES and name not in TRAINABLE:
-        return (
-            f"model.task: {name} can be drawn, not trained yet; use finetune=none data=none, or a "
-            f"task that can: {', '.join(TRAINABLE)}"
-        )
-    return None
+    return None if weights else "model.weights=none has no values to train; use finetune=none"
 
 
 def _made(name: str) -> Any:

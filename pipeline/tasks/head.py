@@ -25,17 +25,32 @@ def check_head_trains(model: PeftModel) -> None:
         StageError: Names the first parameter of the head that would not train.
     """
     inner = model.get_base_model()
-    body = f"{inner.base_model_prefix}."
-    asleep = [
-        name
+    values = {
+        _in_base(name): value
         for name, value in inner.named_parameters()
-        if not (name.startswith(body) or ".original_module." in name or value.requires_grad)
-    ]
-    if asleep:
+        if ".original_module." not in name
+    }
+    head = outside_body(inner, values)
+    asleep = [name for name, value in values.items() if name in head and not value.requires_grad]
+    if not asleep:
+        return
+    said = f"the head ({asleep[0]}) would stay frozen at random values"
+    settings = model.peft_config["default"]
+    if hasattr(settings, "modules_to_save"):
+        name = asleep[0].partition(".")[0]
         raise StageError(
-            f"adapter.modules_to_save: the head ({asleep[0]}) would stay frozen at random values; "
-            f"name it here, such as adapter.modules_to_save=[{asleep[0].partition('.')[0]}]"
+            f"adapter.modules_to_save: {said}; name it here, such as "
+            f"adapter.modules_to_save=[{name}]"
         )
+    raise StageError(
+        f"adapter: {settings.peft_type.value} trains no module in full, so {said}; choose another "
+        "adapter, or a task without a new head, such as model.task=causal_lm"
+    )
+
+
+def _in_base(name: str) -> str:
+    """Return the name that a parameter has without PEFT's wrappers around its module."""
+    return name.replace(".modules_to_save.default.", ".").replace(".base_layer.", ".")
 
 
 def saved_head(

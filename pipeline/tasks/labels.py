@@ -9,10 +9,15 @@ from itertools import groupby
 from pipeline.errors import StageError, nearest
 from pipeline.rows import Raw
 
-__all__ = ["alike", "as_word", "check_labels", "label_names", "label_numbers"]
+__all__ = ["alike", "as_word", "check_labels", "label_names", "label_numbers", "sorted_names"]
 
 _IGNORED = "-100"
 _KINDS = {str: "text", bool: "true or false", int: "whole numbers", float: "decimals"}
+
+_LISTS = (
+    "; lists are for model.task=multi_label_classification, or token_classification with a label "
+    "a word"
+)
 
 
 def as_word(label: object) -> str:
@@ -32,7 +37,7 @@ def check_labels(raw: Raw, column: str) -> None:
         if type(label) not in _KINDS and label is not None:
             raise StageError(
                 f"{raw.where(row)}: the label {column!r} is a {type(label).__name__}, not a word "
-                "or a number"
+                f"or a number{_LISTS if isinstance(label, list) else ''}"
             )
         word = as_word(label)
         if word == _IGNORED:
@@ -78,22 +83,29 @@ def _check_not_decimal(raw: Raw, column: str, labels: Sequence[object]) -> None:
     if between is not None:
         raise StageError(
             f"{raw.where(between)}: the label {as_word(labels[between])} is a decimal; "
-            f"data.label_column={column!r} must name classes, not measurements"
+            f"data.label_column={column!r} must name classes, not measurements, which are for "
+            "model.task=regression"
         )
 
 
 def label_names(labels: Iterable[object]) -> tuple[str, ...]:
-    """Return the distinct labels: by value if all are whole numbers, else by the alphabet.
+    """Return the distinct labels, as `sorted_names` orders them.
 
     Raises:
         StageError: All are the same.
     """
-    words = {as_word(label) for label in labels}
+    words = sorted_names(labels)
     if len(words) < 2:
         raise StageError(
             f"data.label_column: needs at least two different labels, found {len(words)}: "
             f"{', '.join(map(repr, words))} in every row"
         )
+    return words
+
+
+def sorted_names(labels: Iterable[object]) -> tuple[str, ...]:
+    """Return the distinct labels: by value if all are whole numbers, else by the alphabet."""
+    words = {as_word(label) for label in labels}
     if all(re.fullmatch(r"[+-]?\d+", word) for word in words):
         return tuple(sorted(words, key=lambda word: (int(word), word)))
     return tuple(sorted(words))

@@ -34,7 +34,8 @@ def most_tokens(asked: int | None, tokenizer: PreTrainedTokenizerBase, folder: P
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     limit = int(tokenizer.model_max_length)
-    positions = getattr(config, "max_position_embeddings", None)
+    # A model of more than texts keeps what it says of texts apart.
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and int(positions) > 0:
         lost = 0
         if config.model_type in _FIRST_IS_AFTER_PADDING:

@@ -10,61 +10,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.tasks.labels import check_labels, label_names, label_numbers
-from pipeline.tasks.text import TextTask, check_texts, needed_label, refuse_empty, texts_of
+from pipeline.tasks.sequence import SequenceTask
+from pipeline.tasks.text import needed_label, refuse_empty
 
 if TYPE_CHECKING:
-    from pipeline.artifacts import BaseModel
     from pipeline.rows import Raw
     from pipeline.tasks.wanted import Wanted
 
 __all__ = ["TASK", "SequenceClassification", "accuracy_and_f1"]
 
+_NAME = "sequence_classification"
 
-class SequenceClassification(TextTask):
+
+class SequenceClassification(SequenceTask):
     """Cross-entropy over the labels; accuracy and macro F1."""
 
-    auto_class = "AutoModelForSequenceClassification"
-    peft_task_type: str | None = "SEQ_CLS"
-    labelled = True
     best_metric = "macro_f1"
     greater_is_better = True
 
     def check(self, raw: Raw, wanted: Wanted) -> None:
-        for key, column in wanted.inputs.items():
-            check_texts(raw, key, column)
-        label = needed_label(wanted, "sequence_classification")
+        SequenceTask.check(self, raw, wanted)
+        label = needed_label(wanted, _NAME)
         refuse_empty(raw, label)
         check_labels(raw, label)
 
     def names(self, train: Raw, wanted: Wanted) -> tuple[str, ...]:
-        return label_names(train.column(needed_label(wanted, "sequence_classification")))
+        return label_names(train.column(needed_label(wanted, _NAME)))
 
     def targets(self, raw: Raw, wanted: Wanted, names: Sequence[str]) -> Sequence[Any]:
-        return label_numbers(raw, needed_label(wanted, "sequence_classification"), names)
+        return label_numbers(raw, needed_label(wanted, _NAME), names)
 
     def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
         return targets
-
-    def encode(
-        self,
-        raw: Raw,
-        rows: Sequence[int],
-        targets: Sequence[Any],
-        wanted: Wanted,
-        base: BaseModel,
-    ) -> dict[str, list[Any]]:
-        encoded = dict(
-            base.load_tokenizer()(
-                *texts_of(raw, rows, wanted),
-                truncation=True,
-                max_length=self.limit(wanted, base),
-            )
-        )
-        return {
-            **encoded,
-            "labels": [targets[row] for row in rows],
-            "length": [len(ids) for ids in encoded["input_ids"]],
-        }
 
     def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
         return functional.cross_entropy(logits.float(), labels, reduction="sum") / items
@@ -73,7 +50,7 @@ class SequenceClassification(TextTask):
         chosen = logits.argmax(dim=-1)
         return list(zip(chosen.tolist(), labels.tolist(), strict=True))
 
-    def metrics(self, judged: Sequence[Any]) -> dict[str, float]:
+    def metrics(self, judged: Sequence[Any], names: Sequence[str] = ()) -> dict[str, float]:
         chosen, labels = (np.array(each) for each in zip(*judged, strict=True))
         return accuracy_and_f1(chosen, labels)
 

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from pipeline.tasks import Collate
     from pipeline.tasks.wanted import Wanted
 
-__all__ = ["TextTask", "check_texts", "is_empty", "needed_label", "refuse_empty", "texts_of"]
+__all__ = [
+    "TextTask",
+    "check_texts",
+    "is_empty",
+    "needed_label",
+    "refuse_empty",
+    "shortened",
+    "texts_of",
+]
 
 _TEXTS = (
     "Look at a model before it is trained: where are its adapters, and what do they cost?",
@@ -135,13 +143,13 @@ def check_texts(raw: Raw, key: str, column: str) -> None:
         if not isinstance(text, str):
             held = _HELD.get(type(text), f"values of type {type(text).__name__}")
             raise StageError(
-                f"{raw.where(row)}: {column!r} holds {held}, not text ({_shortened(text)}); "
+                f"{raw.where(row)}: {column!r} holds {held}, not text ({shortened(text)}); "
                 f"set data.{key}"
             )
         check_characters(raw, row, column, text)
     if all(_is_number(str(text)) for text in texts):
         raise StageError(
-            f"{raw.where(0)}: {column!r} holds numbers, not text ({_shortened(texts[0])}); "
+            f"{raw.where(0)}: {column!r} holds numbers, not text ({shortened(texts[0])}); "
             f"set data.{key}"
         )
 
@@ -158,7 +166,8 @@ def check_characters(raw: Raw, row: int, column: str, text: str) -> None:
         )
 
 
-def _shortened(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as Python writes it, of long ones the beginning."""
     said = repr(value)
     return said if len(said) <= 40 else f"{said[:40]}..."
 

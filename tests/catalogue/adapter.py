@@ -102,12 +102,12 @@ _TARGETS = (
     _case(
         91,
         "+adapter.rank_pattern={vaule:4}",
-        r"adapter\.rank_pattern or alpha_pattern: 'vaule' touches none of the 4 adapted modules",
+        r"adapter\.rank_pattern: 'vaule' touches none of the 4 adapted modules",
     ),
     _case(
         91,
         "+adapter.alpha_pattern={key:4}",
-        r"adapter\.rank_pattern or alpha_pattern: 'key' touches none of the 4 adapted modules",
+        r"adapter\.alpha_pattern: 'key' touches none of the 4 adapted modules",
     ),
     _case(
         92,

@@ -330,6 +330,4 @@ STAGES = (
           says=r"^error: stages: unknown key: all six stages run in their order"),
     early(28, "training without weights", RECIPE, "model=random_bert", "model.weights=none",
           says=r"^error: model\.weights=none has no values to train; use finetune=none"),
-    early(28, "training what can only be drawn", RECIPE, "model.task=causal_lm",
-          says=r"^error: model\.task: causal_lm can be drawn, not trained yet"),
 )  # fmt: skip

@@ -551,7 +551,7 @@ _FORMATS = (
         number=46,
         given="lists of labels",
         arguments=_jsonl(),
-        says=r"line 1: the label 'label' is a list, not a word or a number$",
+        says=r"line 1: the label 'label' is a list, not a word or a number",
         prepare=_lines(_labelled(["a"], ["b", "c"])),
     ),
     Case(

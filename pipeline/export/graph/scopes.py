@@ -31,6 +31,8 @@ __all__ = [
 _SCOPES = "graft.scopes"
 _CALL = "graft.call"
 _PARAMETER = "graft.parameter"
+_ADAPTERS = ("peft.tuners.", "pipeline.partial.bottleneck.")
+"""Where the classes of adapters lie; the third part of each name is their kind."""
 _SLICE = re.compile(r"\.slice\((\w+), -?\w+, (\w+)\)\.(\d+)")
 """How torch.export writes `layers[:2][0]` in a model with shared modules."""
 
@@ -69,8 +71,8 @@ def call_of(node: ir.Node) -> tuple[str, str] | None:
 
 
 def is_adapter(scope: Scope) -> bool:
-    """Tell a layer that PEFT put around or in place of a layer of the base model."""
-    return scope.type.startswith("peft.tuners.") and not scope.class_name.endswith("Model")
+    """Tell a layer that PEFT, or we, put around or in place of a layer of the base model."""
+    return scope.type.startswith(_ADAPTERS) and not scope.class_name.endswith("Model")
 
 
 def is_trained(scope: Scope) -> bool:

@@ -19,6 +19,10 @@ FORMULAS = {
     "convolves to r channels and B = lora_B, 1 x 1, back; both are trained",
     "DoraLinear": "y = m (W + scaling B A) x / |W + scaling B A| + b, the norm taken by output: "
     "W = weight and b = bias are frozen; A, B and m = lora_magnitude_vector are trained",
+    "BottleneckLinear": "y + U f(D y + d) + u, where y = W(x): W, the layer as it was, is frozen; "
+    "D, d = bottleneck_down and U, u = bottleneck_up are trained",
+    "BottleneckConv2d": "y + U f(D y + d) + u, where y = W(x): W, the convolution as it was, is "
+    "frozen; D, d = bottleneck_down and U, u = bottleneck_up convolve 1 x 1, and are trained",
     "Linear": "y = x W^T + b, where W = weight and b = bias",
     "SDPA": "y = softmax(q k^T / sqrt(d) + mask) v",
 }

@@ -8,7 +8,7 @@ __all__ = ["adapter_title", "formal_name", "formal_name_in_adapter"]
 
 
 def adapter_title(scope: Scope) -> str:
-    """Name a layer of PEFT after kind and class: `peft.tuners.lora.layer.Linear` is LoraLinear."""
+    """Name an adapter after kind and class: `peft.tuners.lora.layer.Linear` is LoraLinear."""
     kind = "".join(word.capitalize() for word in scope.type.split(".")[2].split("_"))
     told = scope.class_name.lower().startswith(kind.lower())
     return scope.class_name if told else f"{kind}{scope.class_name}"
