@@ -13,12 +13,14 @@ from functools import cache
 from typing import Any
 
 from pipeline.consent import KEY, allows
-from pipeline.errors import among
+from pipeline.errors import among, nearest
 from pipeline.shipped import shipped_folder
 
 __all__ = ["shipped_targets", "target_problems", "why_not_allowed"]
 
 TARGET = "_target_"
+_SHOWN = 8
+"""Classes that are listed; of more of them, what they have in common is said."""
 
 _SHORTHAND = ("_args_", "_partial_", "_recursive_", "_convert_", "()")
 """Other keys that make Hydra, or Python's logging, call something."""
@@ -46,7 +48,11 @@ def why_not_allowed(group: str, target: object, consent: Sequence[str]) -> str |
     own = "" if ours else (
         f"; a class of your own needs {KEY}={root} on the command line, which runs its code"
     )  # fmt: skip
-    return f"{where}: {target!r} is not allowed{among(target, known, 'Allowed')}{own}"
+    allowed = among(target, known, "Allowed")
+    if len(known) > _SHOWN:
+        near = nearest(target, known) or "."
+        allowed = f"{near} Allowed: the classes of {group}=<option>, such as {known[0]}"
+    return f"{where}: {target!r} is not allowed{allowed}{own}"
 
 
 def target_problems(config: Mapping[str, Any], consent: Sequence[str]) -> dict[str, list[str]]:

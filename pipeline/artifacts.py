@@ -198,6 +198,8 @@ class Examples:
     """Tokens of the longest example after truncation; 0 without rows."""
     mean_length: float
     """Mean tokens of a training example; 0 without rows."""
+    preview: Path | None = None
+    """`preview.json`, some rows as a person reads them; None without rows."""
 
     def load(self, split: str) -> Dataset:
         """Return one split, memory-mapped. Columns: the tokenizer's, `labels`, `length`."""
@@ -299,6 +301,8 @@ class ExportedModel:
     """`parity.json`: the differences found and the task metrics of each format."""
     largest_difference: float | None = None
     """The largest of those differences, in units of the largest logit."""
+    preview: Path | None = None
+    """`preview.json` of the examples, if there were any."""
     test_metrics: Mapping[str, float] = field(default_factory=dict)
     """The task's metrics of the trained model on the test split."""
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,9 @@ __all__ = ["FLOAT", "Forecast", "Outlook", "disk_needed", "foresee", "look_ahead
 
 FLOAT = 4
 """Bytes of a weight: all are float32, also where the forward pass is not."""
+_MOST_CHECKPOINTS = 4
+_IN_A_CHECKPOINT = 4
+"""Copies of what trains: as the training goes on from it, AdamW's two moments, and the adapter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +214,34 @@ def _silence() -> Iterator[None]:
 def disk_needed(plan: Plan, outlook: Outlook) -> int:
     """Return an estimate of the bytes that the stages which have to run write; 0 if unknown.
 
-    The base's weights as ONNX beside the adapter, as ONNX with it merged, as a merged transformers
-    model, and for the view, if it takes them.
+    What trained is kept. While it trains there are checkpoints, which go when it ends; after that
+    come the base's weights as ONNX beside the adapter, as ONNX with it merged, as a merged
+    transformers model, and for the view, if it takes them. What is needed at once is counted.
     """
     if outlook.adapted is None or not getattr(plan.finetune, "trains", True):
         return 0
+    kept = checkpoints = 0
+    if "finetune" not in outlook.reused:
+        kept = outlook.adapted.trainable * FLOAT
+        checkpoints = _held(plan, outlook) * _IN_A_CHECKPOINT * kept
     copies = 3 * ("export" not in outlook.reused)
     if getattr(plan.visualize, "weights", False) and "visualize" not in outlook.reused:
         copies += 1
-    return copies * outlook.adapted.total * FLOAT
+    return kept + max(checkpoints, copies * outlook.adapted.total * FLOAT)
+
+
+def _held(plan: Plan, outlook: Outlook) -> int:
+    """Return how many checkpoints there are at most: two, the best, and the one being written.
+
+    A short training writes fewer: one before and one after the evaluation of each epoch, and one
+    every `save_steps`.
+    """
+    epochs, batch, every = (
+        getattr(plan.finetune, key, None)
+        for key in ("num_train_epochs", "train_batch_size", "save_steps")
+    )
+    if outlook.examples is None or not epochs or not batch or not every:
+        return _MOST_CHECKPOINTS
+    steps = math.ceil(outlook.examples.train_rows / batch) * math.ceil(epochs)
+    between = int(steps // (every if every >= 1 else max(1.0, every * steps)))
+    return int(min(_MOST_CHECKPOINTS, 2 * math.ceil(epochs) + between))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["Module", "Placement"]
 
@@ -18,7 +19,7 @@ class Module:
     type: str
     """Class name: `Linear`."""
     role: str
-    """`adapted`, `trained` (in full: modules_to_save, biases) or `frozen`."""
+    """`adapted`, `trained` (modules_to_save, the head, biases) or `frozen`."""
     why: str
     """What decided the role: `target_modules: query`, `modules_to_save: classifier`, ..."""
     kind: str | None = None
@@ -42,6 +43,15 @@ class Module:
     """Frobenius norm of what training added to the module's weights; None before training."""
     relative_update: float | None = None
     """The same, divided by the norm of the weights it was added to; None for a new module."""
+
+    @property
+    def change(self) -> Literal["adapted", "trained", "bias"] | None:
+        """What became of it: it got an adapter, all of it trains, or its bias alone; or nothing."""
+        if self.role == "adapted":
+            return "adapted"
+        if self.role != "trained" or not self.trainable:
+            return None
+        return "bias" if self.why == "bias" else "trained"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

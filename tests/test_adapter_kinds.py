@@ -406,9 +406,10 @@ def test_loftq_needs_a_gpu(insert: Insert, bert: BaseModel) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_qlora_needs_the_package_that_rounds(insert: Insert, bert: BaseModel) -> None:
-    if importlib.util.find_spec("bitsandbytes") is not None:
-        pytest.skip("it is installed")
+def test_qlora_needs_the_package_that_rounds(
+    insert: Insert, bert: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # as if it were not installed
     for base in (bert, replace(bert, weights=())):
         with pytest.raises(MachineError, match="needs the package bitsandbytes") as caught:
             insert("qlora", base)
@@ -418,7 +419,6 @@ def test_qlora_needs_the_package_that_rounds(insert: Insert, bert: BaseModel) ->
 def test_qlora_trains_on_four_bits_and_answers_with_the_same_values(
     insert: Insert, tmp_path: Path
 ) -> None:
-    pytest.importorskip("bitsandbytes")
     import torch
 
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

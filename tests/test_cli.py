@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import check
 from pipeline.errors import ConfigError
+from pipeline.shipped import recipe_names
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "onnx", "onnxruntime", "netron")
 
@@ -41,8 +42,11 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
 def test_help_names_the_recipes_the_groups_and_the_commands(tmp_path: Path) -> None:
     done = pipeline("--help", cwd=tmp_path)
     assert done.returncode == 0
-    assert "recipe: inspect_gpt3, inspect_llama3_70b, inspect_llama3_8b, lora_bert" in done.stdout
-    assert "data: csv, hub, jsonl, none, parquet, support" in done.stdout
+    assert f"recipe: {', '.join(recipe_names())}" in done.stdout
+    assert "lora_bert" in recipe_names()
+    assert "data: csv, digits, hub, image_folder, instructions, jsonl, none, parquet, support" in (
+        done.stdout
+    )
     assert "python -m pipeline open" in done.stdout
     assert "python -m pipeline compare RUN RUN" in done.stdout
 

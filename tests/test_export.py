@@ -34,7 +34,7 @@ def made(path: Path | None) -> Path:
 
 
 def test_every_format_is_there(exported: ExportedModel) -> None:
-    files = ("view", "adapted", "merged", "parity")
+    files = ("view", "adapted", "merged", "parity", "preview")
     assert all(getattr(exported, name).is_file() for name in files)
     assert (made(exported.merged_model) / "model.safetensors").is_file()
     assert (made(exported.adapter) / "adapter_model.safetensors").is_file()

@@ -446,7 +446,6 @@ def test_a_timm_model_is_made_or_says_what_is_missing(composed: Compose, tmp_pat
 
 RUNS = {
     "vit": ["model=random_vit"],
-    "resnet": ["model=random_resnet", "adapter.target_modules=.*layers.*convolution"],
 }
 HALF = ["data=digits", "data.validation_size=0.1", "data.test_size=0.5"]
 BRIEF = ["finetune.num_train_epochs=2", "finetune.learning_rate=1e-2", "finetune.device=cpu"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 import torch
 from conftest import Compose
@@ -278,11 +277,11 @@ def test_the_decoder_is_given_inputs_and_an_axis_of_its_own(t5: BaseModel) -> No
     axes = task.dynamic_axes(tuple(example))
     assert axes["decoder_input_ids"] == {0: "batch", 1: "written"}
     assert axes["input_ids"] == axes["attention_mask"] == {0: "batch", 1: "tokens"}
-    wider = task.widen(example)
-    assert {name: value.shape[1] - example[name].shape[1] for name, value in wider.items()} == {
-        "input_ids": 1, "attention_mask": 1, "decoder_input_ids": 1,
+    other = task.resized(example)
+    assert {name: value.shape[1] - example[name].shape[1] for name, value in other.items()} == {
+        "input_ids": -1, "attention_mask": -1, "decoder_input_ids": -1,
     }  # fmt: skip
-    assert t5.load(()).eval()(**wider).logits.shape == (2, tokens + 1, WORDS)
+    assert t5.load(()).eval()(**other).logits.shape == (2, tokens - 1, WORDS)
 
 
 def rows_of(table: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -473,34 +472,6 @@ def test_training_on_texts_and_conversations_beats_the_start(
     assert end["perplexity"] < WORDS / 2
     assert end["perplexity"] < start["perplexity"] / 2
     assert end["token_accuracy"] > start["token_accuracy"]
-
-
-WHOLE = {
-    "random_gpt2": ("model.config.n_layer=1", "adapter.target_modules=[c_attn,c_proj]"),
-    "random_t5": ("model.config.num_layers=1", "adapter.target_modules=[q,v,wo]"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", WHOLE)
-def test_the_command_line_trains_exports_and_draws(
-    model: str, rows_file: Path, tmp_path: Path
-) -> None:
-    ended = forked.fork(
-        forked.command_line(
-            "+recipe=lora_bert", f"model={model}", "data=jsonl", f"data.train={rows_file}",
-            "data.text_column=prompt", "data.label_column=answer", "visualize.pictures=never",
-            "visualize.open=never", *WHOLE[model], *QUICK,
-        ),
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert ended.code == 0, ended.stderr
-    parity = json.loads(next(tmp_path.glob("outputs/*/latest/5_export/parity.json")).read_text())
-    assert parity["within_tolerance"]
-    assert {"merged.onnx", "adapted.onnx", "adapted.view.onnx"} <= set(parity["formats"])
-    for found in parity["formats"].values():
-        assert found["perplexity"] < WORDS / 2
-        assert found["token_accuracy"] > 1 / WORDS
 
 
 def test_a_tokenizer_without_padding_pads_with_the_end_which_is_still_learned(

@@ -224,7 +224,7 @@ def test_looking_at_rows_counts_them_as_running_does(
     assert list(folder.iterdir()) == []
     (ran := tmp_path / "ran").mkdir()
     made: Examples = rows.run(base, ran)
-    assert looked == replace(made, folder=folder, longest=0, mean_length=0.0)
+    assert looked == replace(made, folder=folder, longest=0, mean_length=0.0, preview=None)
     none = stage(composed, "data", "data=none")
     assert none.look(base, folder) == none.run(base, folder)
 

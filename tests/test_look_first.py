@@ -30,8 +30,9 @@ def test_a_recipe_can_be_looked_at(arguments: list[str], tmp_path: Path) -> None
     assert manifest["status"] == "done"
     exported = (run / "5_export").resolve()
     files = (file for file in exported.rglob("*") if file.is_file())
+    rows = ["preview.json"] if "lora_bert" in arguments[0] else []  # the others have no data
     assert sorted(file.relative_to(exported).as_posix() for file in files) == [
-        "onnx/adapted.view.onnx", "onnx/base.view.onnx", "placement.json",
+        "onnx/adapted.view.onnx", "onnx/base.view.onnx", "placement.json", *rows,
     ]  # fmt: skip
     assert (run / "6_visualize" / "index.html").is_file()
     assert (run / "6_visualize" / "compare.html").is_file()

@@ -25,7 +25,7 @@ from conftest import Compose
 from forked import Child, command_line, fork, start, wait
 from torch import nn
 
-from pipeline.artifacts import AdaptedModel
+from pipeline.artifacts import AdaptedModel, BaseModel, Examples
 from pipeline.build import build_stage
 from pipeline.consent import forget_consent, keep_consent
 from pipeline.errors import ConfigError, StageError
@@ -151,6 +151,37 @@ def test_an_adapter_tells_its_kind_rank_and_targets(adapted: AdaptedModel) -> No
     told = said(str(adapted.folder / "adapter_model.safetensors"))
     assert "By its names it is an adapter" in told
     assert is_model(adapted.folder)
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [
+        ("none", "the weights of full fine-tuning, before any training, of"),
+        ("bitfit", "the biases of BitFit, and a head, before any training, of"),
+        ("head_only", "the head alone, before any training, of"),
+        ("bottleneck", "bottleneck adapters, before any training, of"),
+    ],
+)
+def test_an_adapter_that_peft_has_no_kind_for_tells_what_it_is(
+    option: str, what: str, base: BaseModel, examples: Examples, composed: Compose, tmp_path: Path
+) -> None:
+    stage: Any = build_stage("adapter", composed(f"adapter={option}")["adapter"])
+    (folder := tmp_path / "made").mkdir()
+    stage.run((base, examples), folder)
+    assert is_model(folder)
+    for path in (folder, folder / "partial_config.json"):
+        told = said(str(path))
+        assert ("non_linearity" in told) is (option == "bottleneck")
+        assert what in told
+        assert "which PEFT does not read" in told
+        assert "  head: classifier" in told
+        assert "base_model.model.classifier.weight" in told
+        assert f"adapter={option} finetune=none" in told
+    (folder / "adapter_model.safetensors").unlink()
+    assert "without weights" in said(str(folder))
+    (folder / "partial_config.json").write_text("{}")
+    with pytest.raises(StageError, match=r"^open: .*partial_config\.json is damaged"):
+        said(str(folder))
 
 
 def test_a_torchscript_program_says_what_shows_it() -> None:

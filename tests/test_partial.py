@@ -28,12 +28,15 @@ from zoo import FAMILIES, HEADS, INNER, LABELS, LAYERS, WIDTH
 from pipeline.adapted import adapted_architecture, save_adapter, with_adapter
 from pipeline.adapter.placement import place
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples
-from pipeline.build import build_stage
+from pipeline.build import build_plan, build_stage
 from pipeline.errors import CheckError, ConfigError, StageError
 from pipeline.export.graph import fold, save, trace
 from pipeline.export.merging import merged
 from pipeline.export.parity import Parity
+from pipeline.export.report import Report
 from pipeline.export.switch import changes_base, switchable
+from pipeline.finetune.checkpoints import Checkpoints
+from pipeline.outlook import Outlook, disk_needed
 from pipeline.partial.choice import head_of
 from pipeline.partial.model import PartialModel, insert
 from pipeline.partial.settings import Kind, Settings
@@ -462,6 +465,38 @@ def test_a_killed_training_ends_bit_for_bit_as_one_that_was_not(
     assert kill_and_go_on(Case(), (given, theirs), tmp_path / "case", [moment]) == []
 
 
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_disk_that_is_estimated_is_what_full_checkpoints_take(
+    epochs: int,
+    base: BaseModel,
+    examples: Examples,
+    composed: Compose,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Never less than the files of weights take at once, and at most 1.3 times as much."""
+    for name in ("adapter", "training"):
+        (tmp_path / name).mkdir()
+    given = adapt("none", base, examples, composed, tmp_path / "adapter")
+    config = composed(
+        "+recipe=full_bert", "model=random_bert", "data=jsonl", "data.train=rows.jsonl",
+        f"finetune.num_train_epochs={epochs}", "finetune.device=cpu",
+    )  # fmt: skip
+    plan = build_plan(config)
+    sizes, prune = [], Checkpoints._prune
+
+    def measured(checkpoints: Checkpoints) -> None:
+        files = (tmp_path / "training").rglob("*.safetensors")
+        sizes.append(sum(file.stat().st_size for file in files))
+        prune(checkpoints)
+
+    monkeypatch.setattr(Checkpoints, "_prune", measured)
+    stage: Any = plan.finetune
+    stage.run((given, examples), tmp_path / "training")
+    seen = Outlook(examples=examples, adapted=given, reused=frozenset(("export", "visualize")))
+    assert max(sizes) <= disk_needed(plan, seen) <= 1.3 * max(sizes)
+
+
 def parity(base: BaseModel, examples: Examples) -> Parity:
     task = task_named(base.task)
     return Parity(task, examples.load("test"), task.collate(base), 1e-4)
@@ -485,6 +520,16 @@ def test_where_only_the_head_trained_there_is_nothing_to_switch_off() -> None:
     model: Any = inserted("BERT", Kind.HEAD_ONLY)
     assert not changes_base(model)
     assert switchable(model, None) is None
+
+
+def test_where_there_is_no_adapter_nothing_is_said_to_be_switched_off() -> None:
+    told = Report(
+        tolerance=1e-4, largest_difference=0.0, within_tolerance=True, effect_of_adapter=None,
+        export_shape=(2, 8), probes=(), formats={},
+    )  # fmt: skip
+    assert list(told.lines()) == ["there is no adapter to switch off; tolerance 1e-04"]
+    (line,) = replace(told, effect_of_adapter=0.25).lines()
+    assert line == "switching the adapters off changes the logits by 0.25; tolerance 1e-04"
 
 
 def test_what_is_compared_with_has_the_trained_head() -> None:

@@ -376,7 +376,7 @@ def test_of_a_shipped_shape_two_blocks_are_traced(
         made[name] = stage.run(given, tmp_path / name)  # type: ignore[attr-defined]
     adapted = made["adapter"]
     assert isinstance(adapted, AdaptedModel)
-    sample = task_named(adapted.base.task).example(adapted.base.load_tokenizer())
+    sample = task_named(adapted.base.task).example(adapted.base)
     model = adapted.architecture()
     with shorten(model, {name: value.to("meta") for name, value in sample.items()}) as plan:
         (blocks,) = (chain.kept for chain in plan.chains)

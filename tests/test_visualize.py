@@ -15,6 +15,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ from pipeline.visualize import (
     viewer,
 )
 from pipeline.visualize.colours import ADAPTED, BASE, RUNS, UNTOUCHED, Ink, marks, roles
+from pipeline.visualize.difference import before_and_after
+from pipeline.visualize.modules import described
 from pipeline.visualize.server import Server
 from pipeline.visualize.studio import Studio
 
@@ -160,6 +163,7 @@ def test_folder_holds_our_pages_the_graphs_one_netron_and_nothing_else(folder: P
         "report.js",
         "map.js",
         "tree.js",
+        "rows.js",
         "compare.css",
         "compare.js",
     }
@@ -405,6 +409,31 @@ def test_module_that_trains_where_nothing_was_inserted_stands_out(given: Exporte
         "trained in full (1)": (ADAPTER,),
         "block with trained modules inside: click ƒ": (BLOCK,),
     }
+
+
+def test_module_of_which_the_bias_alone_trains_is_not_said_to_train_in_full(
+    given: ExportedModel,
+) -> None:
+    biased = replace(
+        PLACEMENT,
+        modules=tuple(
+            replace(each, role="trained", why="bias", kind=None) if each.name == ADAPTER else each
+            for each in PLACEMENT.modules
+        ),
+    )
+    for inks, texts in (
+        (ADAPTED, ["trained in full (1)", "bias trained (1)"]),
+        (BASE, ["gets trained in full (1)", "gets its bias trained (1)"]),
+    ):
+        found = marks(onnx.load(given.base_view), roles(biased), inks)
+        assert [mark.text for mark in found[:2]] == texts
+        assert found[1].nodes == (ADAPTER,)
+        assert "trained modules" in found[2].text
+        assert len({mark.colour for mark in found}) == 3
+    told = {each.name: (each.status, each.right) for each in before_and_after(biased)}
+    assert told[ADAPTER] == ("bias", "bias trained, 32 train, update 25 %")
+    (page,) = (each for each in described(biased, set()) if each["name"] == ADAPTER)
+    assert page["change"] == "bias"
 
 
 def test_what_an_adapter_adds_inside_itself_has_its_colour(given: ExportedModel) -> None:

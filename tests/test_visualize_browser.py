@@ -5,6 +5,7 @@ Netron's page is not an interface anybody promised to keep. These tests find out
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 import netron
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import (
     Browser,
     Error,
@@ -37,9 +39,12 @@ from playwright.sync_api import (
 )
 
 from pipeline.artifacts import AdaptedModel, ExportedModel
+from pipeline.data.preview import lengths_of, preview_of
+from pipeline.data.preview import save as put_preview
 from pipeline.export.graph import fold, save, trace
 from pipeline.export.picture import Architecture, bare
 from pipeline.placement import Module, Placement
+from pipeline.tasks.shown import Part, Shown
 from pipeline.visualize import Netron, compare
 from pipeline.visualize.server import Server
 
@@ -48,6 +53,7 @@ pytestmark = pytest.mark.browser
 BLOCK = "bert.encoder.layer.1"
 ADAPTER = f"{BLOCK}.attention.self.query"
 TITLE = "Tiny BERT & LoRA"
+EVIL = "</script><img src=x onerror=alert(1)> &amp;"
 
 # As root, as in a container, Chromium does not start with its sandbox.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -78,13 +84,29 @@ def folder(adapted: AdaptedModel, tmp_path_factory: pytest.TempPathFactory) -> P
         export / "base.onnx",
         weights=None,
     )
+    save_rows(export / "preview.json")
     given = ExportedModel(
         view=export / "view.onnx", base_view=export / "base.onnx",
-        placement=export / "placement.json",
+        placement=export / "placement.json", preview=export / "preview.json",
     )  # fmt: skip
     (run / "6_visualize").mkdir()
     stage = Netron(open="never", port=0, weights=True, pictures="auto")
     return stage.run(given, run / "6_visualize").folder
+
+
+def save_rows(file: Path) -> None:
+    """Write a preview with a row of each kind that there is."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(stream, "PNG")
+    parts = (
+        Part(name="text", text=EVIL), Part(name="image", image=stream.getvalue()),
+        Part(name="words", words=[("Oslo", "B-LOC"), ("is", "O")]),
+        Part(name="talk", turns=[("user", EVIL), ("assistant", "yes")]),
+    )  # fmt: skip
+    row = Shown(parts=parts, label=EVIL)
+    train = preview_of(3, [row, row], [7, 12], [EVIL, EVIL, "calm"])
+    put_preview(file, {"train": train, "test": preview_of(1, [row], None, ["calm"])},
+                lengths_of([7, 7, 12], [False, False, True], 12))  # fmt: skip
 
 
 def with_updates_made_up(placement: Placement) -> Placement:
@@ -492,6 +514,44 @@ def test_every_link_of_the_report_leads_somewhere(page: Page, address: str, fold
     assert all((folder / name).is_file() for name in names)
     page.get_by_role("link", name="All facts").click()
     expect(page.get_by_role("dialog")).to_contain_text("params.trainable")
+
+
+def test_rows_are_shown_with_their_lengths_and_no_text_is_markup(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator("#rows")).to_be_hidden()
+    page.get_by_role("link", name="Data", exact=True).click()
+    rows = page.get_by_role("dialog", name="Data")
+    expect(rows.locator("h2")).to_have_text(
+        ["Train: 3 rows", "Test: 1 row", "Tokens of the training rows"]
+    )
+    assert [each.inner_text() for each in rows.locator(".labels").all()] == [
+        f"labels:\n{EVIL} 2\ncalm 1", "labels:\ncalm 1",
+    ]  # fmt: skip
+    first, second = rows.locator("table.shown").all()
+    expect(first.locator("th")).to_have_text(["text", "image", "words", "talk", "label", "tokens"])
+    expect(second.locator("th")).to_have_text(["text", "image", "words", "talk", "label"])
+    cells = first.locator("tbody tr").first.locator("td")
+    assert [each.inner_text().split() for each in cells.all()] == [
+        EVIL.split(), [], ["Oslo", "B-LOC", "is", "O"], ["user", *EVIL.split(), "assistant", "yes"],
+        EVIL.split(), ["7"],
+    ]  # fmt: skip
+    for image in rows.locator("img").all():  # and no other than those of the rows
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 8
+    assert rows.locator("img").count() == 3
+    expect(page.locator("#cut")).to_have_text("1 of 3 (33.3 %) are cut at 12")
+    bars = rows.locator("#lengths tr")
+    assert [each.inner_text().split() for each in bars.all()] == [
+        [str(length), {7: "2", 12: "1"}.get(length, "0")] for length in range(7, 13)
+    ]
+    widths = [each.bounding_box() for each in rows.locator(".bar-of").all()]
+    assert widths[0]
+    assert widths[-1]
+    assert widths[0]["width"] == pytest.approx(2 * widths[-1]["width"], rel=0.02)
+    rows.get_by_role("button", name="close").click()
+    expect(rows).to_be_hidden()
+    page.goto("about:blank")
+    page.goto(f"{address}#data")
+    expect(rows).to_be_visible()
 
 
 def test_report_opens_as_a_file_with_the_picture(page: Page, folder: Path) -> None:

@@ -53,7 +53,7 @@ def show(placement: Placement) -> None:
         if module.trainable:
             pattern = re.sub(r"\.\d+\.", ".*.", module.name)
             rank = f" r={module.r}" if module.r else ""
-            full = "bias trained" if module.why == "bias" else f"{module.role} in full"
+            full = "bias trained" if module.change == "bias" else f"{module.role} in full"
             what = f"{module.kind}{rank}" if module.kind else full
             lines.setdefault((pattern, what), []).append(module)
     for (pattern, what), same in lines.items():

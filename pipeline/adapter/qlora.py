@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.adapter.lora import Lora
 from pipeline.artifacts import AdaptedModel, BaseModel, Examples
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["QLora"]
+
+_BLOCK = 64
+"""Weights that share a scale, as bitsandbytes has it unless it is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +55,7 @@ class QLora(Lora):
         labelled = task_named(base.task).labelled
         shape = base.architecture(examples.labels)
         head = head_of(shape, examples.labels) if labelled else ("lm_head",)
+        _check_blocks(shape, head)
         rounded = replace(
             base,
             quantization={
@@ -57,3 +66,19 @@ class QLora(Lora):
             },
         )
         return Lora.run(self, (rounded, examples), folder)
+
+
+def _check_blocks(model: PreTrainedModel, head: Sequence[str]) -> None:
+    """Refuse a layer whose rows do not divide into the blocks that are rounded together.
+
+    Raises:
+        StageError: Names it and its width.
+    """
+    from torch import nn
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.in_features % _BLOCK and name not in head:
+            raise StageError(
+                f"adapter: four bits are rounded {_BLOCK} at a time, and {name} is "
+                f"{module.in_features} wide; choose adapter=lora, or another model"
+            )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Examples
 from pipeline.data.checks import check_columns, same_texts
+from pipeline.data.preview import lengths_of, preview_of, save, spread
 from pipeline.errors import StageError
 from pipeline.rows import Raw
 from pipeline.tasks import task_named
@@ -18,7 +19,6 @@ from pipeline.tasks.labels import alike
 from pipeline.tasks.wanted import Wanted
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from pipeline.artifacts import BaseModel
@@ -29,6 +29,7 @@ __all__ = ["SPLITS", "Asked", "Columns"]
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+_PREVIEW = "preview.json"
 _MOST_UNKNOWN = 0.5
 
 
@@ -89,14 +90,27 @@ class Asked(ABC):
         return {split: (split, list(range(len(raw)))) for split, raw in found.items()}
 
     def run(self, given: BaseModel, folder: Path) -> Examples:
+        from datasets import Dataset
+
         task, wanted = self._ready(given)
         checked = self._checked(task, wanted)
         _warn(checked, tuple(self.inputs.values()), "texts" if task.reads == "text" else "images")
+        limit = task.limit(wanted, given)
         lengths: dict[str, list[int]] = {}
+        told: dict[str, Any] = {}
+        cut: list[bool] = []
         for split in SPLITS:
-            table = _encode(checked, split, task, wanted, given)
-            table.save_to_disk(str(folder / split))
-            lengths[split] = list(table["length"])
+            columns = _encode(checked, split, task, wanted, given)
+            lost = columns.pop("cut", [])
+            if split == "train":
+                cut = lost
+            lengths[split] = list(columns["length"])
+            told[split] = _told(
+                checked, split, task, wanted, None if limit is None else lengths[split]
+            )
+            Dataset.from_dict(columns).save_to_disk(str(folder / split))
+        of_train = None if limit is None else lengths_of(lengths["train"], cut, limit)
+        save(folder / _PREVIEW, told, of_train)
         made = self._made(checked, given.task, folder, lengths)
         labels = f"{len(made.labels)} labels; " if made.labels else ""
         tokens = f"{made.mean_length:.1f} tokens a row, at most {made.longest}"
@@ -111,7 +125,7 @@ class Asked(ABC):
         return made
 
     def look(self, given: BaseModel, folder: Path) -> Examples:
-        """Do all that `run` does but the tokens: their lengths are 0 in what is returned."""
+        """Do all that `run` does but the tokens: their lengths are 0, and there is no preview."""
         task, wanted = self._ready(given)
         return self._made(self._checked(task, wanted), given.task, folder, {})
 
@@ -154,6 +168,7 @@ class Asked(ABC):
             test_rows=len(checked.rows["test"][1]),
             longest=max((length for each in lengths.values() for length in each), default=0),
             mean_length=round(sum(train) / len(train), 2) if train else 0.0,
+            preview=folder / _PREVIEW if lengths else None,
         )
 
 
@@ -186,15 +201,31 @@ class Columns(Asked):
         return self.max_length
 
 
-def _encode(checked: _Checked, split: str, task: Task, wanted: Wanted, base: BaseModel) -> Dataset:
-    from datasets import Dataset
-
+def _encode(
+    checked: _Checked, split: str, task: Task, wanted: Wanted, base: BaseModel
+) -> dict[str, Any]:
+    """Return the columns of a split."""
     origin, chosen = checked.rows[split]
     table = task.encode(checked.found[origin], chosen, checked.targets[origin], wanted, base)
     if split == "train" and task.reads == "text":
         tokenizer = base.load_tokenizer()
         _check_known(table["input_ids"], tokenizer, pair=len(wanted.inputs) > 1)
-    return Dataset.from_dict(table)
+    return table
+
+
+def _told(
+    checked: _Checked, split: str, task: Task, wanted: Wanted, lengths: Sequence[int] | None
+) -> dict[str, Any]:
+    """Return what the preview tells of a split."""
+    origin, chosen = checked.rows[split]
+    raw, targets, names = checked.found[origin], checked.targets[origin], checked.names
+    some = spread(len(chosen))
+    return preview_of(
+        len(chosen),
+        [task.shown(raw, chosen[at], targets[chosen[at]], wanted, names) for at in some],
+        None if lengths is None else [lengths[at] for at in some],
+        [label for row in chosen for label in task.labels_in(targets[row], names)],
+    )
 
 
 def _check_known(

@@ -52,7 +52,7 @@ class Onnx:
         """
         trained, examples = given
         if trained.steps == 0:
-            return self._draw(trained, folder)
+            return self._draw(trained, examples, folder)
         return self._export(trained, examples, folder)
 
     def look(self, given: tuple[TrainedModel, Examples], folder: Path) -> ExportedModel:
@@ -63,7 +63,7 @@ class Onnx:
             placement=folder / "placement.json",
         )
 
-    def _draw(self, trained: TrainedModel, folder: Path) -> ExportedModel:
+    def _draw(self, trained: TrainedModel, examples: Examples, folder: Path) -> ExportedModel:
         """Write the two pictures of a model that was not trained: shapes, no values."""
         from pipeline.export.beside import Beside
         from pipeline.export.graph import save
@@ -97,6 +97,7 @@ class Onnx:
             view=files / "adapted.view.onnx",
             base_view=files / "base.view.onnx",
             placement=folder / "placement.json",
+            preview=_preview(examples, folder),
         )
 
     def _export(self, trained: TrainedModel, examples: Examples, folder: Path) -> ExportedModel:
@@ -173,11 +174,18 @@ class Onnx:
             placement=folder / "placement.json",
             **formats,
             parity=folder / "parity.json",
+            preview=_preview(examples, folder),
             largest_difference=report.largest_difference,
             test_metrics={
                 name: value for name, value in report.reference.items() if name != "difference"
             },
         )
+
+
+def _preview(examples: Examples, folder: Path) -> Path | None:
+    if examples.preview is None:
+        return None
+    return Path(shutil.copyfile(examples.preview, folder / "preview.json"))
 
 
 def _check_finite(model: PeftModel) -> None:

@@ -72,11 +72,11 @@ class Parity:
         """The batch to trace with: tensors by input name, of two rows."""
         probes = [_inputs(collate, test, rows) for rows in _probe_rows(self._order)]
         self._probes = [
-            task.widen(probe) if _shape(probe)[1:] == _shape(self.sample)[1:] else probe
+            task.resized(probe) if _shape(probe)[1:] == _shape(self.sample)[1:] else probe
             for probe in probes
         ]
         self._rows = _TEST_BATCH
-        self._effect = 0.0
+        self._effect: float | None = None
         self._expected: list[np.ndarray] = []
         self._found: dict[str, _Found] = {}
 

@@ -38,8 +38,9 @@ class Report:
     adapter changes if that is less, so that a file that lost its adapter cannot pass."""
     largest_difference: float
     within_tolerance: bool
-    effect_of_adapter: float
-    """How much the logits change when the adapters are switched off, in the same unit."""
+    effect_of_adapter: float | None
+    """How much the logits change when the adapters are switched off, in the same unit; None where
+    there is nothing to switch off: the head alone was trained."""
     export_shape: tuple[int, ...]
     """Of the first input of the batch the graph was traced with: rows, and tokens if it is text."""
     probes: tuple[Probe, ...]
@@ -62,10 +63,12 @@ class Report:
                 f"{key} {value:.4f}" for key, value in told.items() if key != "difference"
             )
             yield f"{name:<24} test {metrics}, differs by {told['difference']:.1e}"
-        yield (
-            f"switching the adapters off changes the logits by {self.effect_of_adapter:.2g}; "
-            f"tolerance {self.tolerance:.0e}"
-        )
+        effect = "there is no adapter to switch off"
+        if self.effect_of_adapter is not None:
+            effect = (
+                f"switching the adapters off changes the logits by {self.effect_of_adapter:.2g}"
+            )
+        yield f"{effect}; tolerance {self.tolerance:.0e}"
 
     def assert_within_tolerance(self) -> None:
         """Refuse the export when any format differs too much.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, among
+from pipeline.partial.settings import CONFIG
 
-__all__ = ["SUFFIXES", "Asked", "is_model"]
+__all__ = ["ADAPTERS", "SUFFIXES", "Asked", "is_model"]
 
+ADAPTERS = ("adapter_config.json", CONFIG)
+"""What says that a folder holds an adapter of PEFT, or one that PEFT has no kind for."""
 SUFFIXES = (".pth", ".pt", ".pt2", ".bin", ".ckpt", ".safetensors", ".onnx")
 _KEYS = ("class_path", "kwargs", "image_size", "num_channels", "config")
 _USAGE = (
@@ -62,11 +66,12 @@ class Asked:
 
 def is_model(path: Path) -> bool:
     """Whether a path is one of a model, and not a run or a part of one."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a name may be too long for any file, and is then none
         run = (path / "manifest.json").exists() or (path / "index.html").exists()
-        known = any((path / name).is_file() for name in ("config.json", "adapter_config.json"))
+        known = any((path / name).is_file() for name in ("config.json", *ADAPTERS))
         return known and not run
-    return path.name != "manifest.json" and (path.is_file() or path.suffix in SUFFIXES)
+    is_file = os.path.isfile(path)  # noqa: PTH113
+    return path.name != "manifest.json" and (is_file or path.suffix in SUFFIXES)
 
 
 def _value(key: str, value: str) -> Any:

@@ -48,8 +48,9 @@ def draw(drawable: Drawable, folder: Path) -> None:
     model = graph.read(target)
     seen = _put(folder, model, drawable.title)
     report = Report(
-        model=model, placement=placement, tests={}, graph=seen, compare=False, pictures=()
-    )
+        model=model, placement=placement, tests={}, graph=seen, compare=False, pictures=(),
+        rows=None,
+    )  # fmt: skip
     report.write(folder, None)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError, nearest
+from pipeline.opening.asked import ADAPTERS
 from pipeline.opening.pickled import Tensor
 from pipeline.own.archive import is_program
 
@@ -38,7 +39,8 @@ def kind_of(path: Path) -> str:
         StageError: There is no such file, or it is none of these; the message says what it is.
     """
     if path.is_dir():
-        return "adapter" if (path / "adapter_config.json").is_file() else "model"
+        adapter = any((path / name).is_file() for name in ADAPTERS)
+        return "adapter" if adapter else "model"
     if not path.is_file():
         known = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise StageError(f"open: {path} does not exist{nearest(path.name, known)}")
@@ -52,7 +54,7 @@ def kind_of(path: Path) -> str:
     for magic, says in _OTHERS.items():
         if start.startswith(magic):
             raise StageError(f"open: {path} is {says}")
-    if path.name == "adapter_config.json":
+    if path.name in ADAPTERS:
         return "adapter"
     if start.startswith(b"PK"):
         return _kind_of_zip(path)

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.errors import StageError
 from pipeline.opening.kinds import read_safetensors
 from pipeline.opening.pickled import Held, Tensor
+from pipeline.partial.settings import CONFIG, WEIGHTS, Kind, read_settings
 
 __all__ = [
     "about_adapter",
@@ -24,6 +25,16 @@ __all__ = [
 _MOST = 30
 """Tensors, or modules, that are listed by name."""
 _NO_GRAPH = "It has names and values and no graph: nothing in it says how the layers are connected."
+_OF_ITS_BASE = (
+    "It has no graph: it changes that of its base. A run draws the two: python -m pipeline"
+)
+_PARTIAL = {
+    Kind.NONE: ("the weights of full fine-tuning", "none"),
+    Kind.BITFIT: ("the biases of BitFit, and a head", "bitfit"),
+    Kind.HEAD_ONLY: ("the head alone", "head_only"),
+    Kind.BOTTLENECK: ("bottleneck adapters", "bottleneck"),
+}
+"""What each is, and its option of the group `adapter`."""
 _ADAPTER = ("lora_", "hada_", "lokr_", "oft_", "boft_", "ia3_", "vera_", "prompt_embeddings")
 
 
@@ -70,12 +81,14 @@ def about_program(path: Path, program: Mapping[str, Any]) -> list[str]:
 
 
 def about_adapter(path: Path) -> list[str]:
-    """Return lines on an adapter of PEFT.
+    """Return lines on an adapter of PEFT, or on what trained where PEFT has no kind for it.
 
     Raises:
         StageError: A file is damaged.
     """
     folder = path if path.is_dir() else path.parent
+    if path.name == CONFIG or not (folder / "adapter_config.json").is_file():
+        return _about_partial(path, folder)
     file, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
@@ -89,15 +102,29 @@ def about_adapter(path: Path) -> list[str]:
     lines += [
         f"  {key}: {_plain(told[key])}" for key in shown if told.get(key) not in (None, False)
     ]
-    if weights.is_file():
-        lines += _listed(read_safetensors(weights)[0])
-    else:
-        lines.append("  without weights: there is no adapter_model.safetensors")
-    lines.append(
-        "An adapter has no graph: it changes that of its base. A run draws the two: "
-        "python -m pipeline +recipe=lora_bert finetune=none"
-    )
-    return lines
+    return [*lines, *_weights_in(weights), f"{_OF_ITS_BASE} +recipe=lora_bert finetune=none"]
+
+
+def _about_partial(path: Path, folder: Path) -> list[str]:
+    settings, more = read_settings(folder, "open")
+    what, option = _PARTIAL[settings.peft_type]
+    told = {**settings.to_dict(), **more}
+    shown = ("head", "modules_to_save", "target_modules", "exclude_modules", "bottleneck_size",
+             "reduction_factor", "non_linearity")  # fmt: skip
+    base = told.get("base_model_name_or_path") or "a model that it does not name"
+    start = "" if told.get("whole") else ", before any training"
+    return [
+        f"{path}: {what}{start}, of {base}; a format of this pipeline, which PEFT does not read",
+        *(f"  {key}: {_plain(told[key])}" for key in shown if told.get(key)),
+        *_weights_in(folder / WEIGHTS),
+        f"{_OF_ITS_BASE} +recipe=lora_bert adapter={option} finetune=none",
+    ]
+
+
+def _weights_in(file: Path) -> list[str]:
+    if file.is_file():
+        return _listed(read_safetensors(file)[0])
+    return [f"  without weights: there is no {file.name}"]
 
 
 def why_not_drawn(path: Path, held: Held | None) -> list[str]:

@@ -81,8 +81,12 @@ class Settings:
         (folder / CONFIG).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
-def read_settings(folder: Path) -> tuple[Settings, Mapping[str, Any]]:
+def read_settings(folder: Path, stage: str = "adapter") -> tuple[Settings, Mapping[str, Any]]:
     """Return what `Settings.save` wrote: the settings, and what lies beside them.
+
+    Args:
+        folder: With the file.
+        stage: Who reads it, for the message.
 
     Raises:
         StageError: It is damaged, or of another version of this format.
@@ -91,12 +95,12 @@ def read_settings(folder: Path) -> tuple[Settings, Mapping[str, Any]]:
     try:
         told = json.loads(file.read_bytes())
         if (found := told.pop("format")) != _FORMAT:
-            raise StageError(f"adapter: {file} has the format {found!r}; this reads {_FORMAT!r}")
+            raise StageError(f"{stage}: {file} has the format {found!r}; this reads {_FORMAT!r}")
         known = {each.name for each in fields(Settings)}
         given = {key: _frozen(value) for key, value in told.items() if key in known}
         settings = Settings(**given | {"peft_type": Kind(given["peft_type"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StageError(f"adapter: {file} is damaged ({error}); make the adapter again") from error
+        raise StageError(f"{stage}: {file} is damaged ({error}); make the adapter again") from error
     return settings, {key: value for key, value in told.items() if key not in known}
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import BaseModel
     from pipeline.rows import Raw
+    from pipeline.tasks.shown import Shown
     from pipeline.tasks.wanted import Wanted
 
 __all__ = ["NAMES", "Collate", "Task", "task_named", "why_untrainable"]
@@ -122,7 +123,8 @@ class Task(Protocol):
         """Return the columns of a table: the model's inputs, `labels` and `length`.
 
         `length` orders rows of similar cost. A column `items` counts what the loss of a row sums
-        over, if that is not one item a row.
+        over, if that is not one item a row. A column `cut`, which no table keeps, says of each row
+        whether it lost its end; without it none did.
 
         Args:
             raw: The rows found.
@@ -133,12 +135,27 @@ class Task(Protocol):
         """
         ...
 
+    def limit(self, wanted: Wanted, base: BaseModel) -> int | None:
+        """Return the tokens at which a row is cut; None if rows are not made of tokens."""
+        ...
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        """Return a row that was checked as a person reads it; `target` is what is to be learned."""
+        ...
+
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        """Return the name of each label in what is to be learned of a row, to be counted."""
+        ...
+
     def collate(self, base: BaseModel) -> Collate:
         """Return the function that makes a batch of a table's rows: tensors, and `labels`."""
         ...
 
-    def widen(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a batch of the same content in another shape, as far as the inputs' axes vary."""
+    def resized(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch in another shape, as far as the inputs' axes vary, that a model can read.
+
+        It may leave something out: a batch may be as long as the model reads already.
+        """
         ...
 
     def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:

@@ -16,6 +16,7 @@ from pipeline.errors import StageError
 from pipeline.tasks.chat import check_conversations, check_template, conversation
 from pipeline.tasks.completions import completed
 from pipeline.tasks.labels import as_word
+from pipeline.tasks.shown import Part, Shown
 from pipeline.tasks.text import TextTask, check_texts
 from pipeline.tasks.tokens import (
     IGNORED,
@@ -26,6 +27,7 @@ from pipeline.tasks.tokens import (
     tell_cut,
     token_loss,
     token_metrics,
+    with_target,
 )
 
 if TYPE_CHECKING:
@@ -96,10 +98,9 @@ class CausalLm(TextTask):
             made = _conversations(raw, rows, wanted, tokenizer)
         else:
             made = completed(raw, rows, targets, wanted, tokenizer)
-        table: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": [], "items": []}
-        cut = 0
+        table: dict[str, list[Any]] = {"input_ids": [], "labels": [], "length": [], "items": [],
+                                       "cut": []}  # fmt: skip
         for row, (ids, labels) in zip(rows, made, strict=True):
-            cut += len(ids) > limit
             # Nothing comes before the first token, so nothing can foretell it.
             kept = [IGNORED, *labels[1:limit]]
             items = sum(label != IGNORED for label in kept)
@@ -109,8 +110,17 @@ class CausalLm(TextTask):
             table["labels"].append(kept)
             table["length"].append(len(kept))
             table["items"].append(items)
-        tell_cut(raw, cut, len(rows), limit)
+            table["cut"].append(len(ids) > limit)
+        tell_cut(raw, sum(table["cut"]), len(rows), limit)
         return table
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        if not _are_conversations(raw, wanted):
+            return with_target(super().shown(raw, row, target, wanted, names), target, wanted)
+        column = wanted.inputs["text_column"]
+        said: Any = raw.column(column)[row]
+        turns = [(turn["role"], turn["content"]) for turn in said]
+        return Shown(parts=(Part(name=column, turns=turns),), label=None)
 
     def collate(self, base: BaseModel) -> Collate:
         """Pad on the right; the mask, not the number of a token, says what is padding."""

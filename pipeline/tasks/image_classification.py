@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from pipeline.errors import StageError
 from pipeline.tasks.labels import check_labels, label_names, label_numbers
-from pipeline.tasks.pictures import as_picture, channels_of, check_picture, decoded
+from pipeline.tasks.pictures import as_picture, channels_of, check_picture, decoded, thumbnail
 from pipeline.tasks.sequence_classification import accuracy_and_f1
+from pipeline.tasks.shown import Part, Shown
 from pipeline.tasks.text import needed_label, refuse_empty
 
 if TYPE_CHECKING:
@@ -113,6 +114,17 @@ class ImageClassification:
             "length": [1] * len(rows),
         }
 
+    def limit(self, wanted: Wanted, base: BaseModel) -> int | None:
+        return None
+
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        return (names[target],)
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        (column,) = wanted.inputs.values()
+        small = thumbnail(as_picture(raw.column(column)[row]).read())
+        return Shown(parts=(Part(name=column, image=small),), label=names[target])
+
     def collate(self, base: BaseModel) -> Collate:
         """Decode, and apply the image processor: float32 (rows, channels, height, width)."""
         from torch import tensor
@@ -128,7 +140,7 @@ class ImageClassification:
 
         return collate
 
-    def widen(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def resized(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the batch: only its rows vary."""
         return dict(batch)
 

@@ -70,6 +70,9 @@ class MultiLabelClassification(SequenceTask):
     def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
         return None
 
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        return [name for name, has in zip(names, target, strict=True) if has]
+
     def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
         """Return the summed loss of every label of every row, divided by the rows of the step.
 

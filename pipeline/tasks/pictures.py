@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
     from pipeline.artifacts import BaseModel
 
-__all__ = ["Picture", "as_picture", "channels_of", "check_picture", "decoded"]
+__all__ = ["Picture", "as_picture", "channels_of", "check_picture", "decoded", "thumbnail"]
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """As Pillow names them; others can start programs, or are of no use to a model."""
 _SHOWN = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _NO_COLOURS = ("I", "F")
+_THUMB = 64
+"""Pixels of the longer side."""
 _SEVERAL_IN_ONE = ("MPO",)
 """Formats in which cameras put previews behind the photo: its first image is the photo."""
 
@@ -105,6 +107,20 @@ def decoded(encoded: bytes, channels: int) -> Image:
         upper = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", upper.size, "white"), upper)
     return image.convert("RGB").convert("L" if channels == 1 else "RGB")
+
+
+def thumbnail(encoded: bytes) -> bytes:
+    """Return a PNG of at most 64 x 64 pixels, upright and with nothing beside the pixels.
+
+    Args:
+        encoded: What `check_picture` accepts.
+    """
+    image = decoded(encoded, 3)
+    image.thumbnail((_THUMB, _THUMB))
+    image.info.clear()  # where it was taken, and by whom
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def _opened(encoded: bytes) -> Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.tasks.text import needed_label, refuse_empty, shortened
 
 if TYPE_CHECKING:
     from pipeline.rows import Raw
+    from pipeline.tasks.shown import Shown
     from pipeline.tasks.wanted import Wanted
 
 __all__ = ["TASK", "Regression"]
@@ -57,6 +59,9 @@ class Regression(SequenceTask):
 
     def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
         return None
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        return replace(super().shown(raw, row, target, wanted, names), label=f"{target:g}")
 
     def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
         """Return the summed squares of the errors divided by `items`, the rows of the step.

@@ -20,12 +20,14 @@ from pipeline.tasks.tokens import (
     tell_cut,
     token_loss,
     token_metrics,
+    with_target,
 )
 
 if TYPE_CHECKING:
     from pipeline.artifacts import BaseModel
     from pipeline.rows import Raw
     from pipeline.tasks import Collate
+    from pipeline.tasks.shown import Shown
     from pipeline.tasks.wanted import Wanted
 
 __all__ = ["TASK", "Seq2Seq"]
@@ -87,20 +89,26 @@ class Seq2Seq(TextTask):
         written = tokenizer(text_target=[targets[row] for row in rows], verbose=False)["input_ids"]
         end = end_of(tokenizer)
         written = [ids if ids[-1:] == end else [*ids, *end] for ids in written]
-        cut = sum(
+        cut = [
             len(source) > limit or len(target) > limit
             for source, target in zip(sources, written, strict=True)
-        )
-        tell_cut(raw, cut, len(rows), limit)
+        ]
+        tell_cut(raw, sum(cut), len(rows), limit)
         # A source that is cut still ends as the model is used to; a target that is cut has no end.
-        short = tokenizer(texts, truncation=True, max_length=limit)["input_ids"] if cut else sources
+        short = sources
+        if any(cut):
+            short = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         labels = [list(ids[:limit]) for ids in written]
         return {
             "input_ids": [list(ids) for ids in short],
             "labels": labels,
             "length": [len(source) + len(ids) for source, ids in zip(short, labels, strict=True)],
             "items": [len(ids) for ids in labels],
+            "cut": cut,
         }
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        return with_target(super().shown(raw, row, target, wanted, names), target, wanted)
 
     def collate(self, base: BaseModel) -> Collate:
         """Pad on the right; the decoder reads the target one token late."""

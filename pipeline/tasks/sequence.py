@@ -34,15 +34,20 @@ class SequenceTask(TextTask):
         wanted: Wanted,
         base: BaseModel,
     ) -> dict[str, list[Any]]:
-        encoded = dict(
-            base.load_tokenizer()(
-                *texts_of(raw, rows, wanted),
-                truncation=True,
-                max_length=self.limit(wanted, base),
-            )
-        )
+        tokenizer, limit = base.load_tokenizer(), self.limit(wanted, base)
+        texts = texts_of(raw, rows, wanted)
+        encoded = dict(tokenizer(*texts, truncation=True, max_length=limit))
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        # Few are as long as that, and some of those are whole.
+        long = [at for at, length in enumerate(lengths) if length >= limit]
+        cut = [False] * len(lengths)
+        if long:
+            whole = tokenizer(*([each[at] for at in long] for each in texts), verbose=False)
+            for at, ids in zip(long, whole["input_ids"], strict=True):
+                cut[at] = len(ids) > limit
         return {
             **encoded,
             "labels": [targets[row] for row in rows],
-            "length": [len(ids) for ids in encoded["input_ids"]],
+            "length": lengths,
+            "cut": cut,
         }

@@ -43,6 +43,9 @@ class SequenceClassification(SequenceTask):
     def strata(self, targets: Sequence[Any]) -> Sequence[int] | None:
         return targets
 
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        return (names[target],)
+
     def loss(self, logits: Tensor, labels: Tensor, items: Tensor | int) -> Tensor:
         return functional.cross_entropy(logits.float(), labels, reduction="sum") / items
 

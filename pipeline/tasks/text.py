@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import StageError
 from pipeline.tasks.limit import most_tokens
+from pipeline.tasks.shown import Part, Shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,11 +70,21 @@ class TextTask:
         """Return the tokens at which texts are cut."""
         return most_tokens(wanted.max_length, base.load_tokenizer(), base.folder)
 
-    def widen(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a batch with one more padded position."""
-        from torch.nn.functional import pad
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        """Return nothing: not every task has labels."""
+        return ()
 
-        return {name: pad(value, (0, 1)) for name, value in batch.items()}
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        """Return the texts, and the names of the labels."""
+        parts = [
+            Part(name=column, text=str(raw.column(column)[row]))
+            for column in wanted.inputs.values()
+        ]
+        return Shown(parts=tuple(parts), label=", ".join(self.labels_in(target, names)) or None)
+
+    def resized(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch without the last position."""
+        return {name: value[:, :-1].contiguous() for name, value in batch.items()}
 
     def collate(self, base: BaseModel) -> Collate:
         """Pad with the tokenizer's own padding; labels are one number a row."""

@@ -14,6 +14,7 @@ from pipeline.errors import StageError
 from pipeline.tasks.entities import are_chunks, of_entities
 from pipeline.tasks.labels import label_names, label_numbers
 from pipeline.tasks.lists import check_label_lists, flat, lists_of
+from pipeline.tasks.shown import Part, Shown
 from pipeline.tasks.text import (
     TextTask,
     check_characters,
@@ -126,7 +127,22 @@ class TokenClassification(TextTask):
                 lost,
                 longest,
             )
-        return {**pieces.inputs, "labels": labels, "length": lengths, "items": items}
+        return {
+            **pieces.inputs,
+            "labels": labels,
+            "length": lengths,
+            "items": items,
+            "cut": pieces.cut,
+        }
+
+    def labels_in(self, target: Any, names: Sequence[str]) -> Sequence[str]:
+        return [names[number] for number in target]
+
+    def shown(self, raw: Raw, row: int, target: Any, wanted: Wanted, names: Sequence[str]) -> Shown:
+        (column,) = wanted.inputs.values()
+        words: Any = raw.column(column)[row]
+        tagged = list(zip(words, self.labels_in(target, names), strict=True))
+        return Shown(parts=(Part(name=column, words=tagged),), label=None)
 
     def collate(self, base: BaseModel) -> Collate:
         """Pad with the tokenizer's own padding, and the labels where it pads."""

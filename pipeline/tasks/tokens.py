@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from pipeline.errors import StageError
 from pipeline.tasks.labels import as_word
+from pipeline.tasks.shown import Part, Shown
 from pipeline.tasks.text import check_characters, refuse_empty
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
     "tell_cut",
     "token_loss",
     "token_metrics",
+    "with_target",
 ]
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,13 @@ def tell_cut(raw: Raw, cut: int, rows: int, limit: int) -> None:
             rows,
             limit,
         )
+
+
+def with_target(shown: Shown, target: str | None, wanted: Wanted) -> Shown:
+    """Return a row with what is to be written, if that has a column of its own."""
+    if wanted.label is None:
+        return shown
+    return replace(shown, parts=(*shown.parts, Part(name=wanted.label, text=target)))
 
 
 def padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

@@ -28,6 +28,8 @@ class Pieces:
     A space that is a piece of its own is passed over, for it tells nothing of the word. A word that
     is cut to nothing, or lies beyond the longest text, has no place.
     """
+    cut: list[bool]
+    """Whether a row lost its end."""
 
 
 def pieces_of(
@@ -41,13 +43,14 @@ def pieces_of(
         longest: Pieces at which a row is cut, those of its frame included.
     """
     space = _before_a_word(tokenizer)
-    encoded = tokenizer(
-        [[space + word for word in row] for row in rows],
-        is_split_into_words=True,
-        truncation=True,
-        max_length=longest,
-    )
-    first = []
+    spaced = [[space + word for word in row] for row in rows]
+    encoded = tokenizer(spaced, is_split_into_words=True, truncation=True, max_length=longest)
+    first, cut = [], [False] * len(rows)
+    long = [row for row, ids in enumerate(encoded["input_ids"]) if len(ids) >= longest]
+    if long:
+        whole = tokenizer([spaced[row] for row in long], is_split_into_words=True, verbose=False)
+        for row, ids in zip(long, whole["input_ids"], strict=True):
+            cut[row] = len(ids) > longest
     for row in range(len(rows)):
         seen: dict[int, int] = {}
         tokens = encoded.tokens(row)
@@ -55,7 +58,7 @@ def pieces_of(
             if word is not None and tokens[place] not in _SPACES:
                 seen.setdefault(word, place)
         first.append([(place, word) for word, place in seen.items()])
-    return Pieces(inputs=dict(encoded), first=first)
+    return Pieces(inputs=dict(encoded), first=first, cut=cut)
 
 
 def _before_a_word(tokenizer: PreTrainedTokenizerBase) -> str:

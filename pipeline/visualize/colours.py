@@ -61,12 +61,14 @@ UNTOUCHED = Ink(role="untouched", text="untouched", colour="#6b7280")
 ADAPTED = (
     Ink(role="adapted", text="adapter ({count})", colour="#c2410c"),
     Ink(role="trained", text="trained in full ({count})", colour="#a21caf"),
+    Ink(role="bias", text="bias trained ({count})", colour="#4d7c0f"),
     Ink(role="block", text="block with {inside} inside: click ƒ", colour=_BLOCK),
 )
 """For the adapted model."""
 BASE = (
     Ink(role="adapted", text="gets an adapter ({count})", colour="#c2410c"),
     Ink(role="trained", text="gets trained in full ({count})", colour="#a21caf"),
+    Ink(role="bias", text="gets its bias trained ({count})", colour="#4d7c0f"),
     Ink(role="block", text="block that gets {inside}: click ƒ", colour=_BLOCK),
 )
 """For the model before."""
@@ -80,12 +82,8 @@ RUNS = (
 
 
 def roles(placement: Placement) -> dict[str, str]:
-    """Return the modules that changed, with what became of them: `adapted` or `trained`."""
-    return {
-        module.name: module.role
-        for module in placement.modules
-        if module.role == "adapted" or (module.role == "trained" and module.trainable)
-    }
+    """Return the modules that changed, with what became of them: `Module.change`."""
+    return {module.name: module.change for module in placement.modules if module.change is not None}
 
 
 def marks(
@@ -101,7 +99,8 @@ def marks(
     """
     finder = _Finder(model, changed, {ink.role for ink in inks})
     found, parts = finder.nodes(), finder.parts()
-    things = "trained modules" if "trained" in found and "adapted" not in found else "adapters"
+    trained = not found.keys().isdisjoint(("trained", "bias"))
+    things = "trained modules" if trained and "adapted" not in found else "adapters"
     return tuple(
         Mark(
             text=ink.text.format(

@@ -23,6 +23,7 @@ __all__ = ["Side", "put_before_and_after", "put_compare", "totals"]
 _STATUSES = {
     "adapted": ("adapter added", ADAPTED[0].colour),
     "trained": ("trained in full", ADAPTED[1].colour),
+    "bias": ("bias trained", ADAPTED[2].colour),
     "left": ("on the left only", RUNS[0].colour),
     "right": ("on the right only", RUNS[0].colour),
     "differs": ("set differently", RUNS[1].colour),
@@ -30,7 +31,7 @@ _STATUSES = {
     "untouched": (UNTOUCHED.text, UNTOUCHED.colour),
     "missing": ("in one model only", UNTOUCHED.colour),
 }
-_AROUND = ("block around them: click ƒ", ADAPTED[2].colour)
+_AROUND = ("block around them: click ƒ", ADAPTED[3].colour)
 
 Row = tuple[str, str, str]
 """What it is, on the left, on the right."""

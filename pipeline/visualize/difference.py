@@ -22,7 +22,7 @@ class Difference:
     block: str
     """The block it is in, as `pipeline.visualize.modules` finds it."""
     status: str
-    """Before and after: `adapted`, `trained` or `untouched`. Two runs: `left`, `right` (changed
+    """Before and after: `Module.change` or `untouched`. Two runs: `left`, `right` (changed
     there alone), `differs`, `alike`, `untouched`, or `missing` from one of two models."""
     left: str
     """What it is on the left, in words."""
@@ -36,7 +36,7 @@ def before_and_after(placement: Placement) -> tuple[Difference, ...]:
         Difference(
             name=module.name,
             block=where[module.name].block,
-            status=module.role if _changed(module) else "untouched",
+            status=module.change or "untouched",
             left=module.type,
             right=_words(module),
         )
@@ -73,9 +73,7 @@ def _counts(module: Module) -> bool:
 
 
 def _changed(module: Module | None) -> bool:
-    return module is not None and (
-        module.role == "adapted" or (module.role == "trained" and module.trainable > 0)
-    )
+    return module is not None and module.change is not None
 
 
 def _status(left: Module | None, right: Module | None) -> str:
@@ -93,7 +91,7 @@ def _settings(module: Module | None) -> tuple[object, ...]:
     if module is None:
         return ()
     return (
-        module.role, module.kind, module.r, module.lora_alpha, module.scaling,
+        module.change, module.kind, module.r, module.lora_alpha, module.scaling,
         module.lora_dropout, module.trainable,
     )  # fmt: skip
 
@@ -103,7 +101,8 @@ def _words(module: Module | None) -> str:
         return "not in this model"
     if not _changed(module):
         return "untouched"
-    parts = ["trained in full"] if module.role == "trained" else [_adapter(module)]
+    said = {"trained": "trained in full", "bias": "bias trained"}
+    parts = [said.get(module.change or "") or _adapter(module)]
     parts.append(f"{number(module.trainable)} train")
     if module.relative_update is not None:
         parts.append(f"update {100 * module.relative_update:.3g} %")

@@ -129,6 +129,7 @@ def described(placement: Placement, nodes: Collection[str]) -> list[dict[str, ob
         told = {key: value for key, value in asdict(module).items() if value not in (None, 0)}
         found.append({
             **told,
+            "change": module.change,
             **asdict(where[module.name]),
             "node": _nearest(module.name, nodes),
             "sums": asdict(whole[module.name]),

@@ -16,7 +16,7 @@ from pipeline.visualize.facts import read_run
 from pipeline.visualize.installed import find_netron
 from pipeline.visualize.modules import read_placement
 from pipeline.visualize.pictures import draw
-from pipeline.visualize.report import Report
+from pipeline.visualize.report import Report, read_preview
 from pipeline.visualize.show import should_open
 from pipeline.visualize.viewer import Shown, put_viewer
 
@@ -63,6 +63,7 @@ class Netron:
         report = Report(
             model=adapted, placement=placement, tests=given.test_metrics,
             graph=seen, compare=True, pictures=pictures,
+            rows=read_preview(given.preview),
         )  # fmt: skip
         report.write(folder, read_run(given.placement.parent))
         for file in folder.rglob("*"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StageError
 from pipeline.visualize.facts import Run, figures, sentence
 from pipeline.visualize.graph import names
 from pipeline.visualize.modules import described
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.placement import Placement
 
-__all__ = ["Report"]
+__all__ = ["Report", "read_preview"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,8 @@ class Report:
     """Whether `compare.html` does."""
     pictures: Sequence[str]
     """Files of `pictures/`."""
+    rows: Mapping[str, Any] | None
+    """The preview of the examples, as the data stage wrote it; None if there were none."""
 
     def write(self, folder: Path, run: Run | None) -> None:
         """Write the page into `folder`, with what the manifest of the run says, if there is one."""
@@ -49,7 +53,26 @@ class Report:
             "graph": self.graph,
             "compare": self.compare,
             "pictures": list(self.pictures),
+            "rows": self.rows,
         }
         texts = {"title": title, "about": sentence(self.model, self.placement, run)}
-        files = ("page.css", "report.css", "page.js", "report.js", "map.js", "tree.js")
+        files = ("page.css", "report.css", "page.js", "report.js", "map.js", "tree.js",
+                 "rows.js")  # fmt: skip
         put_page("report.html", folder / "index.html", texts, data, files)
+
+
+def read_preview(file: Path | None) -> Mapping[str, Any] | None:
+    """Return the preview of the examples.
+
+    Raises:
+        StageError: It cannot be read.
+    """
+    if file is None:
+        return None
+    try:
+        told = json.loads(file.read_bytes())
+        return {"splits": dict(told["splits"]), "lengths": told["lengths"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StageError(
+            f"visualize: cannot read {file} ({error}); run the stage data again"
+        ) from error

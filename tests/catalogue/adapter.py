@@ -211,7 +211,7 @@ _KEYS = (
     _case(
         107,
         "adapter.init_lora_weights=orthogonal",
-        r"adapter: Orthogonal initialization requires the LoRA rank to be even, got 3",
+        r"adapter: .*Orthogonal initialization requires the LoRA rank to be even, got 3",
         "adapter.r=3",
     ),
     _case(

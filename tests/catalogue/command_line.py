@@ -170,7 +170,7 @@ VALUES = (
         for typed, says in (
             ("finetune.num_train_epochs=abc", r"finetune\.num_train_epochs: .*got 'abc'"),
             ("finetune={a: 1}", r"finetune: choose one option by its name"),
-            ("adapter=3", r"adapter: choose one option by its name, .*got 3\. Options: lora"),
+            ("adapter=3", r"adapter: choose one option by its name, .*got 3\. Options: .*lora"),
             ("adapter=null", r"adapter: choose one option by its name, .*got null"),
             ("adapter=[lora]", r"adapter: choose one option by its name, .*did you mean 'lora'\?"),
             ("seed=abc", r"seed: must be a whole number from 0 to 4294967295, got 'abc'"),
@@ -202,7 +202,7 @@ VALUES = (
             ("name", r"no recipe given|name: empty"),
             ("seed", r"seed: must be a whole number .*got ''"),
             ("reuse", r"reuse: must be true or false, got ''"),
-            ("adapter", r"adapter: name is empty; choose one of: lora"),
+            ("adapter", r"adapter: name is empty; choose one of: .*lora"),
             ("model", r"model: name is empty; choose one of: .*minilm"),
             ("launch", r"launch: name is empty; choose one of: local, multi_gpu"),
         )
@@ -277,7 +277,7 @@ YAML = (
         early(24, f"a class from elsewhere: {target}", RECIPE, f"adapter._target_={target}",
               says=r"^error: adapter\._target_: .*'?" + near)
         for target, near in (
-            ("os.getcwd", r"os\.getcwd' is not allowed\. Allowed: pipeline\.adapter\.Lora"),
+            ("os.getcwd", r"os\.getcwd' is not allowed\. Allowed: the classes of adapter=<opt"),
             ("subprocess.Popen", r"is not allowed"),
             ("builtins.exec", r"is not allowed"),
             ("pipeline.adapter.Lorra", r"did you mean 'pipeline\.adapter\.Lora'\?"),

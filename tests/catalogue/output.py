@@ -169,7 +169,7 @@ VIEWER = (
             (("open", "nowhere"), r"nowhere does not exist; .* below /\S+/outputs\. Runs here: "),
             (("open", "latest"), r"latest does not exist; .* Runs here: none below outputs"),
             (("open", "empty"), r"nothing to look at in empty: .* It is no run; give a folder th"),
-            (("open", "file"), r"nothing to look at in file: .* It is no run"),
+            (("open", "file"), r"file is no file of a model known here; expected a state_dict or "),
             (("open", "half"), r"nothing to look at in half: .* did not get that far, as its mani"),
             (("open", "view"), r"nothing to look at in view: "),
             (("open", "dangling"), r"dangling does not exist"),

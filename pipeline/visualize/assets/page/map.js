@@ -4,7 +4,7 @@
     'use strict';
 
     const { count, data, make } = window.page;
-    const { at, changed, isPicked, link, own, percent, short } = window.report;
+    const { CHANGES, at, changed, isPicked, link, own, percent, short } = window.report;
 
     const VIRIDIS = ['#440154', '#472d7b', '#3b528b', '#2c728e', '#21918c', '#28ae80', '#5ec962', '#addc30', '#fde725'];
     const rgb = (colour) => [1, 3, 5].map((from) => parseInt(colour.slice(from, from + 2), 16));
@@ -84,11 +84,11 @@
             const value = measure.value(module);
             const told = changed(module) && typeof value === 'number';
             element.className = `cell${changed(module) ? (told ? '' : ' unknown') : ' untouched'}${isPicked(module) ? ' picked' : ''}`;
-            const [fill, text] = told ? [colourAt(share(value)), measure.text(value)] : [null, changed(module) ? 'full' : ''];
+            const [fill, text] = told ? [colourAt(share(value)), measure.text(value)] : [null, changed(module) ? (module.change === 'bias' ? 'bias' : 'full') : ''];
             element.style.background = fill ? `rgb(${fill})` : '';
             element.style.color = fill ? inkOn(fill) : '';
             element.textContent = text;
-            element.setAttribute('aria-label', `${module.name}: ${told ? `${measure.title} ${text}` : changed(module) ? 'trained in full' : 'untouched'}`);
+            element.setAttribute('aria-label', `${module.name}: ${told ? `${measure.title} ${text}` : changed(module) ? CHANGES[module.change] : 'untouched'}`);
         }
         const ticks = values.length === 0 ? [] : most > least ? [least, most] : [most];
         at('scale').replaceChildren(...[

@@ -1,4 +1,4 @@
-// The report: figures, the graph, and what is told of a module. map.js and tree.js come after it.
+// The report: figures, the graph, and what is told of a module. map.js, tree.js and rows.js come after it.
 
 (() => {
     'use strict';
@@ -6,7 +6,8 @@
     const { count, data, graph, instead, make, operations, query, served } = window.page;
     const at = (id) => document.getElementById(id);
     const byName = new Map(data.modules.map((module) => [module.name, module]));
-    const changed = (module) => module.role === 'adapted' || (module.role === 'trained' && module.trainable > 0);
+    const changed = (module) => Boolean(module.change);
+    const CHANGES = { adapted: 'adapter', trained: 'trained in full', bias: 'bias trained' };
     const own = (module) => (module.frozen || 0) + (module.trainable || 0);
     const percent = (value) => `${(100 * value).toPrecision(value >= 1 ? 3 : 2)} %`;
     const short = (value) => Number(value.toPrecision(3)).toString();
@@ -49,7 +50,7 @@
     };
     const describe = (module) => [
         make('div', {}, make('strong', {}, module.name), ' ', make('span', { class: 'quiet' }, module.type), ' ',
-            changed(module) && make('span', { class: `badge ${module.role}` }, module.role === 'adapted' ? 'adapter' : 'trained in full')),
+            changed(module) && make('span', { class: `badge ${module.change}` }, CHANGES[module.change])),
         make('div', { class: 'values' }, ...words(module).map(([name, value]) => make('div', {}, make('span', {}, name ? `${name} ` : ''), String(value))),
             make('div', { class: 'quiet' }, module.why))
     ];
@@ -120,5 +121,5 @@
     tell(null);
     showFacts();
 
-    window.report = { asked, at, byName, changed, isPicked: (module) => module === picked, link, own, percent, pick, short, shows };
+    window.report = { CHANGES, asked, at, byName, changed, isPicked: (module) => module === picked, link, own, percent, pick, short, shows };
 })();

@@ -28,7 +28,7 @@
         const module = place.module || { name: place.name, type: '', role: 'frozen', node: null, sums: {}, why: '' };
         const { adapters, trainable } = module.sums;
         const badge = changed(module)
-            ? make('span', { class: `badge ${module.role}` }, module.role === 'adapted' ? [module.kind, module.r && `r=${module.r}`].filter(Boolean).join(' ') : 'trained')
+            ? make('span', { class: `badge ${module.change}` }, module.role === 'adapted' ? [module.kind, module.r && `r=${module.r}`].filter(Boolean).join(' ') : module.change === 'bias' ? 'bias' : 'trained')
             : null;
         const inside = !badge && adapters ? make('span', { class: 'quiet' }, `${adapters} adapter${adapters > 1 ? 's' : ''}`) : null;
         return make('span', { class: `row${trainable ? '' : ' untouched'}` }, link(module, {}, place.label),
