@@ -142,7 +142,7 @@ def script() -> ModuleType:
 
 def test_written_files_are_what_the_installed_peft_says() -> None:
     """In a process of its own: Python remembers unions in the order in which it first met them."""
-    command = [sys.executable, ROOT / "scripts/adapter_kinds", "--check"]
+    command = [sys.executable, str(ROOT / "scripts/adapter_kinds"), "--check"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
