@@ -122,7 +122,12 @@ def test_the_classes_of_a_group_are_those_of_its_shipped_options() -> None:
 def test_class_of_another_group_is_refused_with_what_is_allowed() -> None:
     reason = why_not_allowed("adapter", "pipeline.data.Csv", ())
     assert reason is not None
-    assert reason.endswith(f"Allowed: {', '.join(sorted(shipped_targets('adapter')))}")
+    assert reason.endswith(
+        "Allowed: the classes of adapter=<option>, such as pipeline.adapter.Existing"
+    )
+    few = why_not_allowed("launch", "pipeline.data.Csv", ())
+    assert few is not None
+    assert few.endswith(f"Allowed: {', '.join(sorted(shipped_targets('launch')))}")
     assert "pipeline.data.Csv" not in shipped_targets("adapter")
     assert why_not_allowed("data", "pipeline.data.Csv", ()) is None
 

@@ -33,6 +33,7 @@ from playwright.sync_api import (
     Locator,
     Page,
     Request,
+    Response,
     Route,
     expect,
     sync_playwright,
@@ -172,7 +173,7 @@ def visit(chromium: Browser) -> Iterator[tuple[Page, list[str]]]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
         "response",
-        lambda answer: None if answer.ok or "file:" in answer.url else wrong.append(answer.url),
+        lambda answer: None if fine(answer) else wrong.append(answer.url),
     )
     page.set_default_timeout(15_000)
     try:
@@ -187,6 +188,11 @@ def page(chromium: Browser) -> Iterator[Page]:
     with visit(chromium) as (page, wrong):
         yield page
     assert wrong == []
+
+
+def fine(answer: Response) -> bool:
+    """Whether an answer is a page, or the word that the browser has it already (304)."""
+    return answer.ok or answer.status == 304 or "file:" in answer.url
 
 
 def show(page: Page, address: str) -> None:
