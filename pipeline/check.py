@@ -299,7 +299,7 @@ def _assert_options(hydra: Hydra, overrides: list[str]) -> None:
     if problems:
         raise ConfigError("\n".join(problems))
     with in_words():
-        assert_no_clash(parsed, loader.repository)  # type: ignore[attr-defined]  # its class has it, not its interface
+        assert_no_clash(parsed, loader.repository)  # type: ignore[attr-defined]  # its class has it
 
 
 def _compose(hydra: Hydra, name: str, overrides: list[str], config_dir: Path | None) -> DictConfig:

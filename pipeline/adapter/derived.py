@@ -98,4 +98,4 @@ def _words(model: nn.Module) -> nn.Module | None:
 
 
 def _settings(model: nn.Module) -> Any:
-    return model.config.get_text_config()  # type: ignore[operator, union-attr]
+    return model.config.get_text_config()  # type: ignore[operator, union-attr]  # of transformers

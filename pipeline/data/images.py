@@ -30,7 +30,7 @@ class Images(Asked):
     """What every source of images has; splits that it lacks are drawn from the training rows."""
 
     # A row is an image and its label: there are no columns to choose from.
-    label_column: ClassVar[str] = _LABEL  # type: ignore[misc]
+    label_column: ClassVar[str] = _LABEL  # type: ignore[misc]  # here it is no setting
     validation_size: float
     """Share of the training images set aside when there is no validation split, 0 to 1."""
     test_size: float
