@@ -516,6 +516,25 @@ def test_full_fine_tuning_that_changed_nothing_is_noticed(
         compared.effect_of_adapter(switch, must_differ=True)
 
 
+def test_logits_too_many_to_keep_are_judged_and_those_kept_are_compared_with_their_own(
+    base: BaseModel, examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a row a batch and room for a batch, as of a language model with long texts."""
+    monkeypatch.setattr("pipeline.export.parity._AT_ONCE", 1)
+    monkeypatch.setattr("pipeline.export.parity._KEPT", 1)
+    model: Any = base.load(examples.labels)
+    compared = parity(base, examples)
+    compared.reference(model)
+    compared.torch_model("again", model)
+    told = compared.report()
+    assert told.largest_difference == 0.0
+    assert told.formats["again"] == told.reference
+    with torch.no_grad():
+        model.classifier.bias += 1.0
+    compared.torch_model("another", model)
+    assert not compared.report().within_tolerance
+
+
 def test_where_only_the_head_trained_there_is_nothing_to_switch_off() -> None:
     model: Any = inserted("BERT", Kind.HEAD_ONLY)
     assert not changes_base(model)

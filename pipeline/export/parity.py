@@ -157,11 +157,15 @@ class Parity:
             for expected, probe in zip(self._expected, self._probes, strict=False)
         ]
         judged: list[Any] = []
+        kept = 0
         for number, batch in enumerate(self._batches(), start=len(self._probes)):
             labels = batch.pop("labels")
             logits = answer(batch)
-            if keep and sum(each.nbytes for each in self._expected) + logits.nbytes <= _KEPT:
+            # The first in any case; none after one that was left out, or the places would not fit.
+            fits = kept == 0 or kept + logits.nbytes <= _KEPT
+            if keep and fits and number == len(self._expected):
                 self._expected.append(logits)
+                kept += logits.nbytes
             if number < len(self._expected):
                 differences.append(_difference(self._expected[number], logits, batch))
             judged += self._task.judged(torch.from_numpy(logits), labels)
